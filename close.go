@@ -1,0 +1,158 @@
+package websocket
+
+import (
+	"encoding/binary"
+	"strconv"
+	"unicode/utf8"
+)
+
+// A StatusCode says why an endpoint closes a connection (section 7.4).
+type StatusCode uint16
+
+// The status codes of section 7.4.1 and of the registry of section 11.7.
+const (
+	StatusNormalClosure      StatusCode = 1000
+	StatusGoingAway          StatusCode = 1001 // a server goes down, a browser leaves the page
+	StatusProtocolError      StatusCode = 1002
+	StatusUnsupportedData    StatusCode = 1003 // a type of data the endpoint cannot accept
+	StatusNoStatusReceived   StatusCode = 1005 // never on the wire: the Close frame had no body
+	StatusAbnormalClosure    StatusCode = 1006 // never on the wire: there was no Close frame
+	StatusInvalidPayload     StatusCode = 1007 // such as text that is not UTF-8
+	StatusPolicyViolation    StatusCode = 1008
+	StatusMessageTooBig      StatusCode = 1009
+	StatusMandatoryExtension StatusCode = 1010 // from a client that missed an extension
+	StatusInternalError      StatusCode = 1011
+	StatusServiceRestart     StatusCode = 1012
+	StatusTryAgainLater      StatusCode = 1013
+	StatusBadGateway         StatusCode = 1014
+	StatusTLSHandshake       StatusCode = 1015 // never on the wire: TLS failed
+)
+
+var statusText = map[StatusCode]string{
+	StatusNormalClosure:      "normal closure",
+	StatusGoingAway:          "going away",
+	StatusProtocolError:      "protocol error",
+	StatusUnsupportedData:    "unsupported data",
+	StatusNoStatusReceived:   "no status received",
+	StatusAbnormalClosure:    "abnormal closure",
+	StatusInvalidPayload:     "invalid payload data",
+	StatusPolicyViolation:    "policy violation",
+	StatusMessageTooBig:      "message too big",
+	StatusMandatoryExtension: "mandatory extension",
+	StatusInternalError:      "internal error",
+	StatusServiceRestart:     "service restart",
+	StatusTryAgainLater:      "try again later",
+	StatusBadGateway:         "bad gateway",
+	StatusTLSHandshake:       "TLS handshake",
+}
+
+// String returns the number of the code and, where it has one, its name, such
+// as "1001 (going away)".
+func (s StatusCode) String() string {
+	n := strconv.Itoa(int(s))
+	if text, ok := statusText[s]; ok {
+		return n + " (" + text + ")"
+	}
+	return n
+}
+
+// sendable reports whether s may stand in a Close frame (section 7.4): it is
+// defined and not one of those that only ever describe what happened, or it is
+// in the range of libraries and applications.
+func (s StatusCode) sendable() bool {
+	switch {
+	case s >= 1000 && s <= 1003, s >= 1007 && s <= 1014: // 7.4.1 and 11.7
+		return true
+	case s >= 3000 && s <= 4999: // 7.4.2: registered, and private
+		return true
+	}
+	return false
+}
+
+// maxCloseReason is what a control frame has room for after the status code.
+const maxCloseReason = maxControlPayload - 2
+
+// parseClosePayload decodes the body of a Close frame (section 5.5.1). An
+// empty one is StatusNoStatusReceived (section 7.1.5).
+func parseClosePayload(p []byte) (StatusCode, string, error) {
+	switch len(p) {
+	case 0:
+		return StatusNoStatusReceived, "", nil
+	case 1:
+		return 0, "", errCloseBodyLength
+	}
+	code, reason := StatusCode(binary.BigEndian.Uint16(p)), p[2:]
+	if !code.sendable() {
+		return 0, "", errCloseCode
+	}
+	if !utf8.Valid(reason) {
+		return 0, "", errReasonNotUTF8
+	}
+	return code, string(reason), nil
+}
+
+// appendClosePayload encodes the body of a Close frame, an empty one for
+// StatusNoStatusReceived.
+func appendClosePayload(dst []byte, code StatusCode, reason string) []byte {
+	if code == StatusNoStatusReceived {
+		return dst
+	}
+	dst = binary.BigEndian.AppendUint16(dst, uint16(code))
+	return append(dst, reason...)
+}
+
+// A closeState is how far the closing handshake has come (section 7.1).
+//
+//	            send                receive
+//	open ─────────────► closeSent ─────────────► closed
+//	  │     receive                   send         ▲
+//	  └───────────────► closeReceived ─────────────┤
+//	                                               │
+//	any state ── end: no byte can follow ──────────┘
+type closeState uint8
+
+const (
+	// stateOpen: messages flow in both directions.
+	stateOpen closeState = iota
+
+	// stateCloseSent: our Close frame is queued and no frame may follow it
+	// (5.5.1). Data that still arrives is read and dropped.
+	stateCloseSent
+
+	// stateCloseReceived: the peer's Close frame has been read, and whatever
+	// follows it is ignored. Ours is due.
+	stateCloseReceived
+
+	// stateClosed: both Close frames have been queued or read, or there is no
+	// connection any more to do so.
+	stateClosed
+)
+
+// A closeEvent moves the closing handshake on.
+type closeEvent uint8
+
+const (
+	eventSend    closeEvent = iota // our Close frame is queued
+	eventReceive                   // the peer's Close frame has been read
+	eventEnd                       // the connection broke or was dropped
+)
+
+// next returns the state after e. ok is false where e changes nothing: a
+// second Close frame is neither sent nor read, and nothing follows the end.
+func (s closeState) next(e closeEvent) (_ closeState, ok bool) {
+	switch {
+	case s == stateClosed:
+		return s, false
+	case e == eventEnd:
+		return stateClosed, true
+	case s == stateOpen && e == eventSend:
+		return stateCloseSent, true
+	case s == stateOpen && e == eventReceive:
+		return stateCloseReceived, true
+	case s == stateCloseSent && e == eventReceive:
+		return stateClosed, true
+	case s == stateCloseReceived && e == eventSend:
+		return stateClosed, true
+	}
+	return s, false
+}

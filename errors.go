@@ -1,0 +1,136 @@
+package websocket
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"strconv"
+)
+
+// ErrReadLimit is what a *[ProtocolError] with code [StatusMessageTooBig]
+// wraps: the peer sent a message longer than the read limit.
+var ErrReadLimit = errors.New("message exceeds the read limit")
+
+// ErrInvalidUTF8 is returned by the writing methods for text that is not
+// UTF-8 (section 5.6), without harm to the connection, and wrapped by the
+// *[ProtocolError] with code [StatusInvalidPayload] that reports such text
+// from the peer.
+var ErrInvalidUTF8 = errors.New("text is not valid UTF-8")
+
+// A CloseError says how the connection ended: with a Close frame from the
+// peer, whose code and reason it carries, or without one. In the latter case
+// Code is [StatusAbnormalClosure] and Err tells why.
+//
+// errors.Is(err, &CloseError{Code: code}) matches any CloseError with that
+// code.
+type CloseError struct {
+	Code   StatusCode
+	Reason string // UTF-8, at most 123 bytes
+	Err    error  // what broke the connection; nil where a Close frame came
+}
+
+func (e *CloseError) Error() string {
+	switch {
+	case e.Err != nil:
+		return "websocket: connection broke: " + e.Err.Error()
+	case e.Code == StatusNoStatusReceived:
+		return "websocket: closed by the peer without a status code"
+	case e.Reason != "":
+		return fmt.Sprintf("websocket: closed by the peer: %v: %q", e.Code, e.Reason)
+	}
+	return fmt.Sprintf("websocket: closed by the peer: %v", e.Code)
+}
+
+// Unwrap returns e.Err.
+func (e *CloseError) Unwrap() error { return e.Err }
+
+// Is reports whether target is a *CloseError with the same code.
+func (e *CloseError) Is(target error) bool {
+	t, ok := target.(*CloseError)
+	return ok && t.Code == e.Code
+}
+
+// A ProtocolError says what the peer did wrong. The connection has been failed
+// with a Close frame that carries Code (section 7.1.7).
+type ProtocolError struct {
+	Code StatusCode
+	Err  error
+}
+
+func (e *ProtocolError) Error() string {
+	return "websocket: failed the connection (" + strconv.Itoa(int(e.Code)) + "): " + e.Err.Error()
+}
+
+// Unwrap returns e.Err.
+func (e *ProtocolError) Unwrap() error { return e.Err }
+
+func protocolError(text string) error {
+	return &ProtocolError{Code: StatusProtocolError, Err: errors.New(text)}
+}
+
+// What a peer can do wrong, and the status code that says so.
+var (
+	errLengthNotMinimal     = protocolError("payload length not in its shortest form")
+	errLengthTopBit         = protocolError("payload length with its most significant bit set")
+	errReservedBits         = protocolError("reserved bit set without an extension that defines it")
+	errReservedOpcode       = protocolError("reserved opcode")
+	errMasked               = protocolError("masked frame from a server")
+	errNotMasked            = protocolError("frame from a client is not masked")
+	errControlFragmented    = protocolError("fragmented control frame")
+	errControlTooLong       = protocolError("control frame with more than 125 bytes of payload")
+	errNothingToContinue    = protocolError("continuation frame without a message to continue")
+	errMessageInsideMessage = protocolError("new message inside a fragmented one")
+	errCloseBodyLength      = protocolError("close frame with a body of one byte")
+	errCloseCode            = protocolError("close frame with a status code that must not be sent")
+
+	errTextNotUTF8   error = &ProtocolError{Code: StatusInvalidPayload, Err: ErrInvalidUTF8}
+	errReasonNotUTF8 error = &ProtocolError{Code: StatusInvalidPayload, Err: errors.New("close reason is not valid UTF-8")}
+	errMessageTooBig error = &ProtocolError{Code: StatusMessageTooBig, Err: ErrReadLimit}
+)
+
+// A HandshakeError says why an opening handshake came to nothing (section 4).
+//
+// From [Dial] it means that the server's answer was not the one section 4.1
+// demands: Status, Header and the first KiB of Body are the server's. From
+// [Upgrade] it means that the request was refused, and that the answer has
+// been written: Status, Header and Body are what the client got.
+type HandshakeError struct {
+	Status int // HTTP status code
+	Header http.Header
+	Body   []byte
+	Err    error
+}
+
+func (e *HandshakeError) Error() string {
+	return "websocket: handshake failed: " + e.Err.Error()
+}
+
+// Unwrap returns e.Err.
+func (e *HandshakeError) Unwrap() error { return e.Err }
+
+// What later calls return once this end has closed the connection, or the
+// peer has.
+var (
+	errClosed       = fmt.Errorf("websocket: %w", net.ErrClosed)
+	errClosedByPeer = fmt.Errorf("websocket: closed by the peer: %w", net.ErrClosed)
+	errFailed       = fmt.Errorf("websocket: failed because of what the peer sent: %w", net.ErrClosed)
+)
+
+// What the closing handshake and the write deadline break a connection with.
+var (
+	errCloseTimeout   = errors.New("the peer did not answer the Close frame in time")
+	errDroppedByClose = errors.New("the connection was dropped before the closing handshake had ended")
+	errWriteDeadline  = fmt.Errorf("websocket: write: %w", os.ErrDeadlineExceeded)
+	errWriteTimedOut  = errors.New("a write did not finish before its deadline")
+)
+
+// errBadMessageOpcode is a caller's mistake, like the others that do not harm
+// the connection.
+var (
+	errBadMessageOpcode = errors.New("websocket: a message is OpText or OpBinary")
+	errBadText          = fmt.Errorf("websocket: %w", ErrInvalidUTF8)
+	errBadCloseCode     = errors.New("websocket: status code must be 1000 to 1003, 1007 to 1014 or 3000 to 4999")
+	errBadCloseReason   = errors.New("websocket: close reason must be UTF-8 of at most 123 bytes")
+)

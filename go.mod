@@ -1,0 +1,3 @@
+module rfc6455.example/websocket
+
+go 1.26
