@@ -118,16 +118,16 @@ var (
 	errFailed       = fmt.Errorf("websocket: failed because of what the peer sent: %w", net.ErrClosed)
 )
 
-// What the closing handshake and the write deadline break a connection with.
+// What ends a connection beside the peer, and what a deadline does.
 var (
-	errCloseTimeout   = errors.New("the peer did not answer the Close frame in time")
-	errDroppedByClose = errors.New("the connection was dropped before the closing handshake had ended")
-	errWriteDeadline  = fmt.Errorf("websocket: write: %w", os.ErrDeadlineExceeded)
-	errWriteTimedOut  = errors.New("a write did not finish before its deadline")
+	errDropped       = fmt.Errorf("websocket: dropped without a closing handshake: %w", net.ErrClosed)
+	errCloseTimeout  = errors.New("the closing handshake did not end in time")
+	errReadDeadline  = fmt.Errorf("websocket: read: %w", os.ErrDeadlineExceeded)
+	errWriteDeadline = fmt.Errorf("websocket: write: %w", os.ErrDeadlineExceeded)
+	errWriteTimedOut = errors.New("a write did not end before its deadline")
 )
 
-// errBadMessageOpcode is a caller's mistake, like the others that do not harm
-// the connection.
+// What a caller can do wrong, without harm to the connection.
 var (
 	errBadMessageOpcode = errors.New("websocket: a message is OpText or OpBinary")
 	errBadText          = fmt.Errorf("websocket: %w", ErrInvalidUTF8)
