@@ -9,8 +9,9 @@ import (
 
 // Mask masks or unmasks b in place: it XORs each byte with the byte of key
 // that its place in the payload calls for (section 5.3). pos is the place of
-// b[0] in the payload modulo 4; the place after b is returned, so that a
-// payload that arrives in pieces is unmasked by
+// b[0] in the payload, of which only the value modulo 4 counts; the place after
+// b, 0 to 3, is returned, so that a payload that arrives in pieces is unmasked
+// by
 //
 //	pos = Mask(piece, key, pos)
 func Mask(b []byte, key [4]byte, pos int) int {
