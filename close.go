@@ -224,8 +224,8 @@ func (c *Conn) CloseWithStatus(code StatusCode, reason string) error {
 func (c *Conn) CloseNow() error {
 	out := &c.out
 	out.mu.Lock()
-	defer out.mu.Unlock()
 	if out.closing.over {
+		out.mu.Unlock()
 		return nil
 	}
 	if out.pending != nil && !out.flushing && c.raw != nil && out.closing.broken == nil {
@@ -238,17 +238,16 @@ func (c *Conn) CloseNow() error {
 		out.closing.readErr = errClosed
 	}
 	c.endWriting(errClosed)
-	return c.drop(errDropped)
+	c.ended(errDropped)
+	out.mu.Unlock()
+	return c.closeBelow()
 }
 
-// drop closes the connection below without waiting for anything. Over TLS that
-// is the one below TLS, whose own Close may have to wait for its alert to go
-// out. The caller holds mu.
-func (c *Conn) drop(closeErr error) error {
+// ended notes that the connection is over. The caller holds mu, gives it up and
+// closes the connection below; not before, since a net.Conn may wait in Close
+// for a read to return, and that read for mu.
+func (c *Conn) ended(closeErr error) {
 	cl := &c.out.closing
-	if cl.over {
-		return nil
-	}
 	cl.over = true
 	cl.state, _ = cl.state.next(eventEnd)
 	if cl.readErr == nil {
@@ -259,6 +258,12 @@ func (c *Conn) drop(closeErr error) error {
 	}
 	c.ending.Store(true)
 	c.out.notify()
+}
+
+// closeBelow closes the connection below without waiting for anything. Over TLS
+// that is the one below TLS, whose own Close may have to wait for its alert to
+// go out.
+func (c *Conn) closeBelow() error {
 	nc := c.nc
 	if t, ok := nc.(*tls.Conn); ok {
 		nc = t.NetConn()
@@ -453,28 +458,28 @@ func (c *Conn) abnormal(err error) error {
 	return &CloseError{Code: StatusAbnormalClosure, Err: err}
 }
 
-// shut closes the connection below, the last step of every ending. It returns
-// what reads return from now on: closeErr, where nothing else was decided.
+// shut closes the connection below, the last step of every ending. closeErr is
+// nil after a closing handshake. It returns what reads return from now on.
 func (c *Conn) shut(closeErr error) error {
 	out := &c.out
 	out.mu.Lock()
-	defer out.mu.Unlock()
-	cl := &out.closing
-	if cl.over {
-		return cl.readErr
+	wasOver := out.closing.over
+	if !wasOver {
+		if closeErr != nil {
+			c.endWriting(closeErr)
+		}
+		c.ended(closeErr)
 	}
-	if closeErr != nil {
-		c.endWriting(closeErr)
-		c.drop(closeErr)
-		return cl.readErr
-	}
-	cl.over = true
-	cl.state, _ = cl.state.next(eventEnd)
-	out.notify()
+	readErr := out.closing.readErr
 	out.mu.Unlock()
-	c.nc.Close()
-	out.mu.Lock()
-	return cl.readErr
+	switch {
+	case wasOver:
+	case closeErr == nil:
+		c.nc.Close()
+	default:
+		c.closeBelow()
+	}
+	return readErr
 }
 
 // brokenAndRead reports whether nothing can be sent any more and the time that

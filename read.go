@@ -3,6 +3,7 @@ package websocket
 import (
 	"errors"
 	"io"
+	"os"
 	"slices"
 	"sync/atomic"
 )
@@ -132,7 +133,9 @@ func (c *Conn) readMessage(dst []byte) (Opcode, []byte, error) {
 			break
 		}
 		if err != nil {
-			in.saved, in.resumes = slices.Clone(dst[start:]), true
+			if errors.Is(err, os.ErrDeadlineExceeded) {
+				in.saved, in.resumes = slices.Clone(dst[start:]), true
+			}
 			return 0, nil, err
 		}
 	}
@@ -185,13 +188,15 @@ func (r *messageReader) Read(p []byte) (int, error) {
 		return n, nil
 	case !in.inMessage:
 		return 0, io.EOF
+	case len(p) == 0:
+		return 0, nil
 	}
 	n, err := c.readPart(p)
 	switch {
 	case err == io.EOF:
 		c.messageRead()
 	case err != nil:
-		err = c.readFailed(err)
+		return 0, c.readFailed(err)
 	}
 	return n, err
 }
@@ -271,10 +276,10 @@ func (c *Conn) readPart(p []byte) (n int, err error) {
 		b, err = c.chunk(len(p))
 		n = copy(p, b)
 	}
-	if err != nil {
-		return n, err
+	if err == nil {
+		err = c.checkText(p[:n])
 	}
-	return n, c.checkText(p[:n])
+	return n, err
 }
 
 // skipPart drops some bytes of the message. It returns io.EOF at its end.

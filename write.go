@@ -534,7 +534,8 @@ func (c *Conn) writeFailed(err error) {
 		// reader learns why.
 		cl.broken = &CloseError{Code: StatusAbnormalClosure, Err: errWriteTimedOut}
 		c.endWriting(errWriteDeadline)
-		c.drop(cl.broken)
+		c.ended(cl.broken)
+		go c.closeBelow() // our caller may be a read, which it would wait for
 	default:
 		// What the peer had sent before, perhaps a Close that tells why, is
 		// still to be read; but not for ever.
