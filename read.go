@@ -15,7 +15,7 @@ import (
 //	beginMessage, readPart    fragments put together, read limit, UTF-8
 //	nextFrame                 headers checked, control frames answered
 //	chunk, readDirect         payload, unmasked
-//	fill                      the read buffer
+//	fill                      the read buffer, in wait.go
 //
 // All state is in readHalf. It stays as it is when a read deadline strikes,
 // whatever had been reached, and the next call goes on from there.
@@ -447,80 +447,4 @@ func (in *readHalf) unmask(p []byte) {
 		in.maskPos = Mask(p, in.frame.MaskKey, in.maskPos)
 	}
 	in.remaining -= int64(len(p))
-}
-
-// fill reads more into the read buffer. What is left there is less than a
-// header.
-func (c *Conn) fill() error {
-	in := &c.in
-	if c.raw != nil {
-		n, err := c.readRaw(nil)
-		if err != nil {
-			in.giveBack()
-			return err
-		}
-		in.data = in.buf.b[:len(in.data)+n]
-		return nil
-	}
-	if in.remaining == 0 && !in.inControl {
-		// Between frames: wait for a few bytes without a buffer. TLS, the
-		// usual case, has the rest of its record ready for the next read.
-		in.giveBack()
-	}
-	if in.buf == nil {
-		n, err := c.readNet(in.rest[in.nrest:])
-		in.nrest += n
-		if err == nil {
-			in.room()
-		}
-		return err
-	}
-	n, err := c.readNet(in.room())
-	in.data = in.buf.b[:len(in.data)+n]
-	return err
-}
-
-// readNet reads from the connection, at least one byte.
-func (c *Conn) readNet(p []byte) (int, error) {
-	c.settleDebts()
-	for range 100 {
-		n, err := c.nc.Read(p)
-		if n > 0 {
-			return n, nil // an error will come again
-		}
-		if err != nil {
-			return 0, ioError{err}
-		}
-	}
-	return 0, io.ErrNoProgress
-}
-
-// An ioError is an error of the connection below. That may be a WebSocket
-// connection itself, whose errors are not to be taken for ours.
-type ioError struct{ error }
-
-func (e ioError) Unwrap() error { return e.error }
-
-// room returns the free part of the read buffer, behind what is left in it,
-// and takes a buffer where there is none.
-func (in *readHalf) room() []byte {
-	if in.buf == nil {
-		in.buf = getReadBuffer()
-		in.data = in.buf.b[:copy(in.buf.b, in.rest[:in.nrest])]
-		in.nrest = 0
-	} else {
-		in.data = in.buf.b[:copy(in.buf.b, in.data)]
-	}
-	return in.buf.b[len(in.data):]
-}
-
-// giveBack returns the read buffer to its pool. What is left in it, less than
-// a header, stays behind in rest.
-func (in *readHalf) giveBack() {
-	if in.buf == nil {
-		return
-	}
-	in.nrest = copy(in.rest[:], in.data)
-	putReadBuffer(in.buf)
-	in.buf, in.data = nil, nil
 }
