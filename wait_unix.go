@@ -39,10 +39,17 @@ func (c *Conn) readRaw(direct []byte) (int, error) {
 	in.direct = direct
 	err := c.raw.Read(in.attempt)
 	in.direct = nil
+	if err == nil {
+		err = in.readErr
+	}
 	if err != nil {
+		in.giveBack()
 		return 0, err
 	}
-	return in.n, in.readErr
+	if direct == nil {
+		in.data = in.buf.b[:len(in.data)+in.n]
+	}
+	return in.n, nil
 }
 
 // attemptRead is the callback of readRaw. It is bound once, into in.attempt.
@@ -60,6 +67,7 @@ func (c *Conn) attemptRead(fd uintptr) (done bool) {
 	case err == syscall.EAGAIN:
 		in.giveBack()
 		c.settleDebts()
+		in.keepalive.foundEmpty = true
 		return false
 	case err != nil:
 		in.n, in.readErr = 0, c.opError("read", err)
