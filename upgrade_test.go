@@ -47,7 +47,7 @@ func (c *writeRecorder) wantOneWrite(t *testing.T, prefix string) {
 	}
 }
 
-// A unwrapper is a ResponseWriter as middleware makes one.
+// An unwrapper is a ResponseWriter as middleware makes one.
 type unwrapper struct{ http.ResponseWriter }
 
 func (w unwrapper) Unwrap() http.ResponseWriter { return w.ResponseWriter }
@@ -111,8 +111,9 @@ func TestUpgradeTwice(t *testing.T) {
 		if err != nil {
 			return nil, err
 		}
-		if _, err := Upgrade(w, r); !errors.Is(err, http.ErrHijacked) {
-			t.Errorf("a second Upgrade returned %v, want http.ErrHijacked", err)
+		_, err = Upgrade(w, r)
+		if _, answered := errors.AsType[*HandshakeError](err); answered || !errors.Is(err, http.ErrHijacked) {
+			t.Errorf("a second Upgrade returned %v, want http.ErrHijacked without an answer", err)
 		}
 		return conn, nil
 	})
