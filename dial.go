@@ -259,7 +259,6 @@ func (d *Dialer) handshake(ctx context.Context, raw net.Conn, req *http.Request)
 	}
 	refused := &HandshakeError{Status: resp.StatusCode, Header: resp.Header}
 	if resp.StatusCode == http.StatusSwitchingProtocols {
-		resp.Body = http.NoBody
 		if refused.Err = checkAnswer(resp, req); refused.Err != nil {
 			return nil, resp, nil, refused
 		}

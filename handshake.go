@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"crypto/fips140"
 	"crypto/sha1"
+	"crypto/tls"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -304,7 +305,7 @@ func (u *Upgrader) upgrade(w http.ResponseWriter, r *http.Request) (*Conn, error
 		return nil, refused.write(w)
 	}
 	cfg.subprotocol = subprotocol
-	answer, err := appendAnswer(nil, r.Header.Get("Sec-Websocket-Key"), subprotocol, w.Header())
+	answer, err := appendAnswer(make([]byte, 0, 512), r.Header.Get("Sec-Websocket-Key"), subprotocol, w.Header())
 	if err != nil {
 		clear(w.Header()) // the field that may not be written is one of these
 		return nil, internalError(err).write(w)
@@ -323,6 +324,9 @@ func (u *Upgrader) upgrade(w http.ResponseWriter, r *http.Request) (*Conn, error
 	}
 	cfg.early = takeEarly(brw)
 	if err := writeAnswer(nc, answer); err != nil {
+		if t, ok := nc.(*tls.Conn); ok {
+			nc = t.NetConn() // whose Close does not wait for an alert to go out
+		}
 		nc.Close()
 		return nil, fmt.Errorf("websocket: %w", err)
 	}
