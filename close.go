@@ -306,12 +306,18 @@ func (u *Upgrader) Shutdown(ctx context.Context) error {
 		c.startClose(StatusGoingAway, "")
 	}
 	// When ctx ends, whoever waits in a closing handshake is cut short.
+	dropped := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
+		defer close(dropped)
 		for _, c := range open {
 			c.CloseNow()
 		}
 	})
-	defer stop()
+	defer func() {
+		if !stop() {
+			<-dropped
+		}
+	}()
 	failed := make(chan bool, len(open))
 	for _, c := range open {
 		go func() { failed <- c.endClose() != nil }()
