@@ -145,8 +145,10 @@ func TestShutdownDropsTheSilent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		u := Upgrader{CloseTimeout: time.Hour}
 		var reading []<-chan error
+		var conns []*Conn // or they might be collected before they are shut down
 		for i := range 10 {
 			c, p := servePipe(t, &u)
+			conns = append(conns, c)
 			if i%2 == 0 {
 				reading = append(reading, readError(c))
 			}
@@ -158,6 +160,7 @@ func TestShutdownDropsTheSilent(t *testing.T) {
 				go p.answerClose()
 			}
 		}
+		defer runtime.KeepAlive(conns)
 		ctx, cause := shutdownContext(t, time.Minute)
 		began := time.Now()
 		second := async(func() error { return u.Shutdown(ctx) })
@@ -216,12 +219,14 @@ func TestShutdownWithoutEnd(t *testing.T) {
 // frame that says why.
 func TestShutdownTooLate(t *testing.T) {
 	var u Upgrader
+	var conns []*Conn // or they might be collected before they are shut down
 	var peers []*peer
 	for range 10 {
 		client, server := overTCP(t)
-		u.Server(server)
+		conns = append(conns, u.Server(server))
 		peers = append(peers, &peer{t: t, nc: client, client: true})
 	}
+	defer runtime.KeepAlive(conns)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if err := u.Shutdown(ctx); err != nil && !errors.Is(err, context.Canceled) {
@@ -292,12 +297,14 @@ func TestShutdownDuringSlowUpgrade(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			var u Upgrader
 			client, server := overPipe(t)
+			var c *Conn // or it might be collected before it is shut down
+			defer func() { runtime.KeepAlive(c) }()
 			upgraded := async(func() error {
 				r, err := http.ReadRequest(bufio.NewReader(strings.NewReader(sampleRequest)))
 				if err != nil {
 					return err
 				}
-				_, err = u.Upgrade(hijacker{httptest.NewRecorder(), func() (net.Conn, *bufio.ReadWriter, error) {
+				c, err = u.Upgrade(hijacker{httptest.NewRecorder(), func() (net.Conn, *bufio.ReadWriter, error) {
 					return server, bufio.NewReadWriter(bufio.NewReader(server), bufio.NewWriter(server)), nil
 				}}, r)
 				return err
