@@ -163,8 +163,10 @@ func TestShutdownDropsTheSilent(t *testing.T) {
 		defer runtime.KeepAlive(conns)
 		ctx, cause := shutdownContext(t, time.Minute)
 		began := time.Now()
+		starting := async(func() error { return u.Shutdown(ctx) })
+		synctest.Wait()
 		second := async(func() error { return u.Shutdown(ctx) })
-		first := u.Shutdown(ctx)
+		first := <-starting
 		if took := time.Since(began); took != time.Minute {
 			t.Errorf("Shutdown returned after %v, want when its context ended", took)
 		}
