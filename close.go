@@ -156,3 +156,66 @@ func (s closeState) next(e closeEvent) (_ closeState, ok bool) {
 	}
 	return s, false
 }
+
+// Close performs the closing handshake with [StatusNormalClosure]
+// (section 7.1.2). It is CloseWithStatus with an empty reason.
+func (c *Conn) Close() error { return c.CloseWithStatus(StatusNormalClosure, "") }
+
+// CloseWithStatus sends a Close frame behind all that has been written, waits
+// for the peer's and closes the connection below. It takes at most the close
+// timeout. Messages that arrive meanwhile are dropped; a goroutine that is
+// reading gets an error that Is [net.ErrClosed].
+//
+// It returns nil if both Close frames were exchanged, whoever began and however
+// often it is called; otherwise what broke the connection. code has to be 1000
+// to 1003, 1007 to 1014 or 3000 to 4999, and reason UTF-8 of at most 123 bytes.
+func (c *Conn) CloseWithStatus(code StatusCode, reason string) error {
+	switch {
+	case !code.sendable():
+		return errBadCloseCode
+	case len(reason) > maxCloseReason || !utf8.ValidString(reason):
+		return errBadCloseReason
+	}
+	out := &c.out
+	out.mu.Lock()
+	if c.sendClose(code, reason, errClosed, errClosed) {
+		c.limitReading(out.closeBy, true)
+		c.flushAside()
+	}
+	out.mu.Unlock()
+
+	// A reader at work ends the handshake itself. It is bounded by the same
+	// time, so that there is no need to wait for less than its turn.
+	c.in.lock()
+	defer c.in.unlock()
+	c.readFailed(errEnding)
+	out.mu.Lock()
+	defer out.mu.Unlock()
+	return out.closing.closeErr
+}
+
+// CloseNow drops the connection without a closing handshake and never waits.
+// Replies that are held are sent if that takes no waiting. Other methods that
+// are waiting return an error that Is [net.ErrClosed]. After the connection has
+// ended it does nothing.
+func (c *Conn) CloseNow() error {
+	out := &c.out
+	out.mu.Lock()
+	if out.closing.over {
+		out.mu.Unlock()
+		return nil
+	}
+	if out.pending != nil && !out.flushing && c.raw != nil && out.closing.broken == nil {
+		batch := out.take()
+		c.disarmWrite()
+		c.tryWrite(batch.b)
+		putWriteBuffer(batch)
+	}
+	if out.closing.readErr == nil {
+		out.closing.readErr = errClosed
+	}
+	c.endWriting(errClosed)
+	c.ended(errDropped)
+	out.mu.Unlock()
+	return c.closeBelow()
+}

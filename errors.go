@@ -6,17 +6,16 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"strconv"
 )
 
 // ErrReadLimit is what a *[ProtocolError] with code [StatusMessageTooBig]
 // wraps: the peer sent a message longer than the read limit.
 var ErrReadLimit = errors.New("message exceeds the read limit")
 
-// ErrInvalidUTF8 is returned by the writing methods for text that is not
-// UTF-8 (section 5.6), without harm to the connection, and wrapped by the
-// *[ProtocolError] with code [StatusInvalidPayload] that reports such text
-// from the peer.
+// ErrInvalidUTF8 is what the writing methods' error wraps for text that is not
+// UTF-8 (section 5.6), without harm to the connection, and what the
+// *[ProtocolError] with code [StatusInvalidPayload] wraps that reports such a
+// message from the peer.
 var ErrInvalidUTF8 = errors.New("text is not valid UTF-8")
 
 // A CloseError says how the connection ended: with a Close frame from the
@@ -49,7 +48,7 @@ func (e *CloseError) Unwrap() error { return e.Err }
 // Is reports whether target is a *CloseError with the same code.
 func (e *CloseError) Is(target error) bool {
 	t, ok := target.(*CloseError)
-	return ok && t.Code == e.Code
+	return ok && t != nil && t.Code == e.Code
 }
 
 // A ProtocolError says what the peer did wrong. The connection has been failed
@@ -60,7 +59,7 @@ type ProtocolError struct {
 }
 
 func (e *ProtocolError) Error() string {
-	return "websocket: failed the connection (" + strconv.Itoa(int(e.Code)) + "): " + e.Err.Error()
+	return fmt.Sprintf("websocket: failed the connection (%d): %v", e.Code, e.Err)
 }
 
 // Unwrap returns e.Err.
@@ -93,9 +92,9 @@ var (
 // A HandshakeError says why an opening handshake came to nothing (section 4).
 //
 // From [Dial] it means that the server's answer was not the one section 4.1
-// demands: Status, Header and the first KiB of Body are the server's. From
-// [Upgrade] it means that the request was refused, and that the answer has
-// been written: Status, Header and Body are what the client got.
+// demands: Status and Header are the server's, and Body is the first KiB of
+// its body. From [Upgrade] it means that the request was refused, and that the
+// answer has been written: Status, Header and Body are what the client got.
 type HandshakeError struct {
 	Status int // HTTP status code
 	Header http.Header
@@ -104,7 +103,7 @@ type HandshakeError struct {
 }
 
 func (e *HandshakeError) Error() string {
-	return "websocket: handshake failed: " + e.Err.Error()
+	return fmt.Sprintf("websocket: handshake failed: %v", e.Err)
 }
 
 // Unwrap returns e.Err.
@@ -118,16 +117,16 @@ var (
 	errFailed       = fmt.Errorf("websocket: failed because of what the peer sent: %w", net.ErrClosed)
 )
 
-// What the closing handshake and the write deadline break a connection with.
+// What ends a connection beside the peer, and what a deadline does.
 var (
-	errCloseTimeout   = errors.New("the peer did not answer the Close frame in time")
-	errDroppedByClose = errors.New("the connection was dropped before the closing handshake had ended")
-	errWriteDeadline  = fmt.Errorf("websocket: write: %w", os.ErrDeadlineExceeded)
-	errWriteTimedOut  = errors.New("a write did not finish before its deadline")
+	errDropped       = fmt.Errorf("websocket: dropped without a closing handshake: %w", net.ErrClosed)
+	errCloseTimeout  = errors.New("the closing handshake did not end in time")
+	errReadDeadline  = fmt.Errorf("websocket: read: %w", os.ErrDeadlineExceeded)
+	errWriteDeadline = fmt.Errorf("websocket: write: %w", os.ErrDeadlineExceeded)
+	errWriteTimedOut = errors.New("a write did not end before its deadline")
 )
 
-// errBadMessageOpcode is a caller's mistake, like the others that do not harm
-// the connection.
+// What a caller can do wrong. None of it harms the connection.
 var (
 	errBadMessageOpcode = errors.New("websocket: a message is OpText or OpBinary")
 	errBadText          = fmt.Errorf("websocket: %w", ErrInvalidUTF8)

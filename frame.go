@@ -66,7 +66,7 @@ const (
 // A FrameHeader is all of a frame but its payload (section 5.2).
 type FrameHeader struct {
 	Fin              bool // the last, or only, frame of a message
-	RSV1, RSV2, RSV3 bool // zero unless an extension gives them a meaning
+	RSV1, RSV2, RSV3 bool // false unless an extension gives them a meaning
 	Opcode           Opcode
 	Masked           bool    // the payload is masked with MaskKey
 	MaskKey          [4]byte // the masking key (section 5.3)
@@ -147,15 +147,17 @@ func (h FrameHeader) Append(dst []byte) []byte {
 	if h.Masked {
 		b1 = maskBit
 	}
-	switch {
-	case h.Length < length16:
-		dst = append(dst, b0, b1|byte(h.Length))
-	case h.Length <= 0xFFFF:
+	// As a uint64, a negative length takes the longest form, in which its top
+	// bit makes every receiver refuse it.
+	switch length := uint64(h.Length); {
+	case length < length16:
+		dst = append(dst, b0, b1|byte(length))
+	case length <= 0xFFFF:
 		dst = append(dst, b0, b1|length16)
-		dst = binary.BigEndian.AppendUint16(dst, uint16(h.Length))
+		dst = binary.BigEndian.AppendUint16(dst, uint16(length))
 	default:
 		dst = append(dst, b0, b1|length64)
-		dst = binary.BigEndian.AppendUint64(dst, uint64(h.Length))
+		dst = binary.BigEndian.AppendUint64(dst, length)
 	}
 	if h.Masked {
 		dst = append(dst, h.MaskKey[:]...)

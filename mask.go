@@ -1,11 +1,17 @@
 package websocket
 
-import "encoding/binary"
+import (
+	crand "crypto/rand"
+	"encoding/binary"
+	"math/rand/v2"
+	"sync"
+)
 
 // Mask masks or unmasks b in place: it XORs each byte with the byte of key
 // that its place in the payload calls for (section 5.3). pos is the place of
-// b[0] in the payload modulo 4; the place after b is returned, so that a
-// payload that arrives in pieces is unmasked by
+// b[0] in the payload, of which only the value modulo 4 counts; the place after
+// b, 0 to 3, is returned, so that a payload that arrives in pieces is unmasked
+// by
 //
 //	pos = Mask(piece, key, pos)
 func Mask(b []byte, key [4]byte, pos int) int {
@@ -38,4 +44,21 @@ func Mask(b []byte, key [4]byte, pos int) int {
 		k = k>>8 | k<<24
 	}
 	return next
+}
+
+// maskKeys are generators of masking keys, which have to be unpredictable
+// (section 5.3): ChaCha8 streams, each seeded from crypto/rand. A pool of them
+// costs neither a system call a frame nor state in each connection.
+var maskKeys = sync.Pool{New: func() any {
+	var seed [32]byte
+	crand.Read(seed[:]) // never fails
+	return rand.NewChaCha8(seed)
+}}
+
+// newMaskKey returns a fresh masking key.
+func newMaskKey() (key [4]byte) {
+	g := maskKeys.Get().(*rand.ChaCha8)
+	binary.LittleEndian.PutUint32(key[:], uint32(g.Uint64()))
+	maskKeys.Put(g)
+	return key
 }

@@ -28,11 +28,13 @@ func (t *textChecker) write(p []byte) bool {
 			t.n = 0
 		}
 	}
-	whole := len(p) - cutCharacter(p)
-	if !utf8.Valid(p[:whole]) {
+	cut := cutCharacter(p)
+	if !utf8.Valid(p[:len(p)-cut]) {
 		return false
 	}
-	t.n += copy(t.carry[t.n:], p[whole:])
+	if cut > 0 {
+		t.n = copy(t.carry[:], p[len(p)-cut:])
+	}
 	return true
 }
 

@@ -1,0 +1,56 @@
+package websocket
+
+import "sync"
+
+// A buffer is pooled memory. Connections hold one only while bytes are in it,
+// so that an idle connection costs none.
+type buffer struct{ b []byte }
+
+const (
+	// readBufferSize is how much one read can bring.
+	readBufferSize = 32 << 10
+
+	// maxPooledWrite bounds what a write buffer may have grown to and still
+	// be used again.
+	maxPooledWrite = 256 << 10
+)
+
+var readBuffers = sync.Pool{New: func() any {
+	return &buffer{b: make([]byte, readBufferSize)}
+}}
+
+var writeBuffers = sync.Pool{New: func() any {
+	return &buffer{b: make([]byte, 0, 4<<10)}
+}}
+
+// poison is set under test: buffers are overwritten when they are given back,
+// so that whoever still looks at one sees it.
+var poison bool
+
+func getReadBuffer() *buffer { return readBuffers.Get().(*buffer) }
+
+func putReadBuffer(b *buffer) {
+	b.poison()
+	readBuffers.Put(b)
+}
+
+// getWriteBuffer returns an empty buffer to append to.
+func getWriteBuffer() *buffer { return writeBuffers.Get().(*buffer) }
+
+func putWriteBuffer(b *buffer) {
+	b.poison()
+	if cap(b.b) > maxPooledWrite {
+		return
+	}
+	b.b = b.b[:0]
+	writeBuffers.Put(b)
+}
+
+func (b *buffer) poison() {
+	if poison {
+		all := b.b[:cap(b.b)]
+		for i := range all {
+			all[i] = 0xDB
+		}
+	}
+}

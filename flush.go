@@ -1,0 +1,290 @@
+package websocket
+
+import (
+	"errors"
+	"os"
+	"time"
+)
+
+// The role of the flusher passes on like this:
+//
+//	WriteMessage     writes its own frame, waiting as long as it takes, then
+//	                 offers the role to the writer that waits for it; what
+//	                 others have appended it sends as far as that needs no wait
+//	flushAside       the reader's way, and that of Ping and Close: sends what
+//	                 can be sent without waiting
+//	flushRest        a goroutine that takes over what the two have to leave,
+//	                 until nothing is pending
+//
+// So pending bytes never stand without a flusher or an armed hold timer, no
+// writer is kept flushing for others, and reading never waits for writing.
+
+// maxRounds is how often a writer flushes for others.
+const maxRounds = 8
+
+// take takes what is pending, to be written by the caller, who has the role.
+func (out *writeHalf) take() *buffer {
+	b := out.pending
+	out.pending, out.pongs = nil, 0
+	if out.timer.holding {
+		out.timer.holding = false
+		out.timer.hold.Stop()
+	}
+	return b
+}
+
+// flush writes what is pending and then p, the payload of the frame whose
+// header comes last, where that was not appended. The caller has the role,
+// which is passed on, and holds mu, which is released while writing.
+func (c *Conn) flush(p []byte) error {
+	out := &c.out
+	batch := out.take()
+	c.queueLatestPong()
+	err := c.armWrite(c.writeDeadline(true))
+	out.mu.Unlock()
+	if err == nil {
+		err = c.writeOut(batch, 0, p)
+	}
+	putWriteBuffer(batch)
+	out.mu.Lock()
+	if err != nil {
+		c.writeFailed(err)
+		err = out.err
+	}
+	c.passRole()
+	return err
+}
+
+// passRole gives up the role of the flusher: to the writer that waits for it,
+// else, when nothing is pending, to nobody. What others have appended is sent
+// as far as that does not take long. The caller holds mu.
+func (c *Conn) passRole() {
+	out := &c.out
+	for round := 0; !c.roleDone(); round++ {
+		batch := out.take()
+		c.queueLatestPong()
+		if c.raw == nil || round == maxRounds {
+			go c.flushRest(batch, 0)
+			return
+		}
+		err := c.disarmWrite()
+		out.mu.Unlock()
+		var n int
+		if err == nil {
+			n, err = c.tryWrite(batch.b)
+		}
+		out.mu.Lock()
+		if err == nil && n < len(batch.b) {
+			go c.flushRest(batch, n)
+			return
+		}
+		putWriteBuffer(batch)
+		if err != nil {
+			c.writeFailed(err)
+		}
+	}
+}
+
+// flushRest has the role of the flusher, in a goroutine of its own. It starts
+// with what is left of batch.
+func (c *Conn) flushRest(batch *buffer, sent int) {
+	out := &c.out
+	out.mu.Lock()
+	defer out.mu.Unlock()
+	for {
+		c.queueLatestPong()
+		err := c.armWrite(c.writeDeadline(false))
+		out.mu.Unlock()
+		if err == nil {
+			err = c.writeOut(batch, sent, nil)
+		}
+		putWriteBuffer(batch)
+		out.mu.Lock()
+		if err != nil {
+			c.writeFailed(err)
+		}
+		if c.roleDone() {
+			return
+		}
+		batch, sent = out.take(), 0
+	}
+}
+
+// flushAside sends what is pending without waiting. What cannot be sent so is
+// left to a goroutine. The caller holds mu.
+func (c *Conn) flushAside() {
+	out := &c.out
+	if out.flushing || out.pending == nil && !out.halfClose {
+		return
+	}
+	out.flushing = true
+	c.passRole()
+}
+
+// roleDone gives up the role of the flusher where there is nothing more to do
+// for the one who has it, and reports that.
+func (c *Conn) roleDone() bool {
+	out := &c.out
+	if out.closing.broken != nil && out.pending != nil {
+		putWriteBuffer(out.take()) // there is no way to send it
+	}
+	if out.halfClose && out.pending == nil {
+		out.halfClose = false
+		out.mu.Unlock()
+		if nc, ok := c.nc.(interface{ CloseWrite() error }); ok {
+			nc.CloseWrite()
+		}
+		out.mu.Lock()
+	}
+	switch {
+	case out.head != nil:
+		out.head.granted = true
+		close(out.head.done)
+		out.head = nil
+	case out.pending == nil:
+		out.flushing = false
+	default:
+		return false
+	}
+	out.notify()
+	return true
+}
+
+// queueLatestPong queues the answer to the last of many Pings, now that there
+// is room for it again.
+func (c *Conn) queueLatestPong() {
+	out := &c.out
+	if out.hasLatestPong && out.err == nil {
+		c.appendFrame(FrameHeader{Fin: true, Opcode: OpPong}, out.latestPong)
+	}
+	out.hasLatestPong = false
+}
+
+// writeOut writes frames and then p, the payload of the last of them where it
+// is not there yet.
+func (c *Conn) writeOut(frames *buffer, sent int, p []byte) error {
+	switch {
+	case len(p) == 0:
+		_, err := c.nc.Write(frames.b[sent:])
+		return err
+	case c.raw != nil && !c.client:
+		// Both in one system call, p from the caller's memory.
+		out := &c.out
+		out.vecs = [2][]byte{frames.b, p}
+		out.vec = out.vecs[:]
+		_, err := out.vec.WriteTo(c.nc)
+		out.vec, out.vecs = nil, [2][]byte{}
+		return err
+	}
+	// In pieces, which are copied behind the frames, and masked there.
+	var key [4]byte
+	if c.client {
+		key = [4]byte(frames.b[len(frames.b)-4:])
+	}
+	for len(p) > 0 {
+		n := min(len(p), maxAppend)
+		start := len(frames.b)
+		frames.b = append(frames.b, p[:n]...)
+		if c.client {
+			Mask(frames.b[start:], key, 0) // maxAppend is a multiple of 4
+		}
+		if _, err := c.nc.Write(frames.b); err != nil {
+			return err
+		}
+		frames.b, p = frames.b[:0], p[n:]
+	}
+	return nil
+}
+
+// writeDeadline returns when a flush that begins now has to be over. With app
+// the application's deadline counts even where it has passed already.
+func (c *Conn) writeDeadline(app bool) time.Time {
+	out := &c.out
+	t := out.closeBy
+	if d := out.deadline; !d.IsZero() && (app || time.Now().Before(d)) {
+		t = earlier(t, d)
+	}
+	if c.writeTimeout > 0 {
+		t = earlier(t, time.Now().Add(c.writeTimeout))
+	}
+	return t
+}
+
+// earlier returns the earlier of two deadlines, of which zero is none.
+func earlier(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
+}
+
+// armWrite sets the write deadline of the connection below.
+func (c *Conn) armWrite(t time.Time) error {
+	if t.Equal(c.out.armed) {
+		return nil
+	}
+	c.out.armed = t
+	return c.nc.SetWriteDeadline(t)
+}
+
+// disarmWrite removes a deadline that has passed, for an attempt to write that
+// does not wait.
+func (c *Conn) disarmWrite() error {
+	if armed := c.out.armed; armed.IsZero() || time.Now().Before(armed) {
+		return nil
+	}
+	return c.armWrite(time.Time{})
+}
+
+// writeFailed notes that nothing can be sent any more. The caller holds mu.
+func (c *Conn) writeFailed(err error) {
+	out := &c.out
+	cl := &out.closing
+	if cl.broken != nil || cl.over {
+		return
+	}
+	timeout := errors.Is(err, os.ErrDeadlineExceeded)
+	switch {
+	case cl.state != stateOpen && timeout:
+		cl.broken = &CloseError{Code: StatusAbnormalClosure, Err: errCloseTimeout}
+	case timeout:
+		// A frame may have been cut: there is nothing left to say, and the
+		// reader learns why.
+		cl.broken = &CloseError{Code: StatusAbnormalClosure, Err: errWriteTimedOut}
+		c.endWriting(errWriteDeadline)
+		c.ended(cl.broken)
+		go c.closeBelow() // our caller may be a read, which it would wait for
+	default:
+		// What the peer had sent before, perhaps a Close that tells why, is
+		// still to be read; but not for ever.
+		cl.broken = &CloseError{Code: StatusAbnormalClosure, Err: err}
+		c.endWriting(cl.broken)
+		if cl.state == stateOpen {
+			c.limitReading(time.Now().Add(c.closeTimeout), false)
+		}
+	}
+}
+
+// endWriting makes err what every write returns from now on, and what those
+// return that wait. Frames that are pending are still sent. The caller holds
+// mu.
+func (c *Conn) endWriting(err error) {
+	out := &c.out
+	if out.err != nil {
+		return
+	}
+	out.err = err
+	for _, turn := range out.line {
+		close(turn)
+	}
+	if out.head != nil {
+		close(out.head.done)
+	}
+	for _, p := range out.pings {
+		p.err = err
+		close(p.done)
+	}
+	out.line, out.head, out.pings = nil, nil, nil
+	c.watchLine()
+	out.notify()
+}

@@ -1,0 +1,450 @@
+package websocket
+
+import (
+	"errors"
+	"io"
+	"os"
+	"slices"
+	"sync/atomic"
+)
+
+// Reading, from the top down. Each layer only returns errors; readFailed, in
+// close.go, turns the first one into what every later read returns.
+//
+//	ReadMessage, NextReader   whole messages, messages as a stream
+//	beginMessage, readPart    fragments put together, read limit, UTF-8
+//	nextFrame                 headers checked, control frames answered
+//	chunk, readDirect         payload, unmasked
+//	fill                      the read buffer, in wait.go
+//
+// All state is in readHalf. It stays as it is when a read deadline strikes,
+// whatever had been reached, and the next call goes on from there.
+
+// A readHalf is the receiving direction of a Conn. But for limit and deadline
+// it belongs to the goroutine that holds turn.
+type readHalf struct {
+	turn chan struct{} // holds an element while a goroutine reads
+	err  error         // what every read returns from now on
+
+	// Bytes that have been read from the connection. Where buf is nil, those
+	// that remain, less than a header, are in rest.
+	//
+	//	data is a part of buf.b
+	//	buf == nil implies len(data) == 0
+	//	nrest > 0 implies buf == nil
+	buf   *buffer
+	data  []byte
+	rest  [maxHeaderSize]byte
+	nrest int
+
+	// What readRaw and its callback tell each other.
+	direct  []byte
+	attempt func(fd uintptr) bool
+	n       int
+	readErr error
+
+	// The data frame whose header was read last.
+	frame     FrameHeader
+	remaining int64 // bytes of its payload still to come
+	maskPos   int   // place of the next one, modulo 4
+
+	// A control frame, which may stand between the frames of a message.
+	inControl      bool
+	control        FrameHeader
+	controlPayload []byte // what has come of it, where it comes in pieces
+
+	// The message under way, from its first header to its last byte.
+	inMessage bool
+	opcode    Opcode
+	size      int64 // payload of its frames up to and with this one
+	text      textChecker
+	count     uint64 // messages begun, to tell one reader from the next
+
+	// What ReadMessage had read of the message when a deadline struck.
+	saved   []byte
+	resumes bool // the message is to be returned and not skipped
+
+	// owes reports that frames may be pending which have to leave before the
+	// reader waits, hasReplied that a Pong is among them, which has to leave
+	// before the application gets the next message, too.
+	owes       bool
+	hasReplied bool
+
+	limit    atomic.Int64
+	deadline readDeadline
+}
+
+func (in *readHalf) init(c *Conn, early []byte) {
+	in.turn = make(chan struct{}, 1)
+	in.attempt = c.attemptRead
+	if len(early) > 0 {
+		in.buf = getReadBuffer()
+		if len(early) > len(in.buf.b) {
+			in.buf = &buffer{b: slices.Clone(early)}
+		}
+		in.data = in.buf.b[:copy(in.buf.b, early)]
+	}
+}
+
+func (in *readHalf) lock()   { in.turn <- struct{}{} }
+func (in *readHalf) unlock() { <-in.turn }
+
+// ReadMessage reads the next message and appends its payload to dst, which
+// may be nil. It returns the message's opcode, [OpText] or [OpBinary], and the
+// extended slice; text is valid UTF-8. On an error the slice is dst as it was.
+//
+// A loop that hands its slice back reads without allocating:
+//
+//	op, buf, err = c.ReadMessage(buf[:0])
+//
+// Memory grows with the bytes received and not with the length announced.
+// Pings and Closes are answered when reading reaches them (section 5.5). Where
+// the last reader of NextReader has not been read to its end, the rest of its
+// message is skipped.
+func (c *Conn) ReadMessage(dst []byte) (Opcode, []byte, error) {
+	in := &c.in
+	in.lock()
+	defer in.unlock()
+	op, p, err := c.readMessage(dst)
+	if err != nil {
+		return 0, dst, c.readFailed(err)
+	}
+	return op, p, nil
+}
+
+func (c *Conn) readMessage(dst []byte) (Opcode, []byte, error) {
+	in := &c.in
+	if err := c.beginMessage(); err != nil {
+		return 0, nil, err
+	}
+	start := len(dst)
+	dst = append(dst, in.saved...)
+	in.saved = nil
+	for {
+		if len(dst) == cap(dst) && in.remaining > 0 {
+			// Room for the rest of the frame, but for no more than what has
+			// come already or a buffer's worth: its length is only a claim.
+			room := max(len(dst)-start, readBufferSize)
+			dst = slices.Grow(dst, int(min(in.remaining, int64(room))))
+		}
+		n, err := c.readPart(dst[len(dst):cap(dst)])
+		dst = dst[:len(dst)+n]
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			if errors.Is(err, os.ErrDeadlineExceeded) {
+				in.saved, in.resumes = slices.Clone(dst[start:]), true
+			}
+			return 0, nil, err
+		}
+	}
+	if c.ending.Load() {
+		return 0, nil, errEnding
+	}
+	c.messageRead()
+	return in.opcode, dst, nil
+}
+
+// NextReader waits for the next message and returns its opcode and a reader
+// of its payload, which ends with io.EOF. The reader is valid until the next
+// call of NextReader or ReadMessage, which skips what it has left; the rules of
+// text and the read limit count for that too. A reader's error is the
+// connection's: after a read deadline it may be read further.
+func (c *Conn) NextReader() (Opcode, io.Reader, error) {
+	in := &c.in
+	in.lock()
+	defer in.unlock()
+	if err := c.beginMessage(); err != nil {
+		return 0, nil, c.readFailed(err)
+	}
+	if in.hasReplied {
+		c.settleDebts()
+	}
+	in.resumes = false
+	return in.opcode, &messageReader{c, in.count}, nil
+}
+
+// A messageReader reads one message.
+type messageReader struct {
+	c     *Conn
+	count uint64 // of the message it belongs to
+}
+
+var errStaleReader = errors.New("websocket: reader used after the next message has begun")
+
+func (r *messageReader) Read(p []byte) (int, error) {
+	c, in := r.c, &r.c.in
+	in.lock()
+	defer in.unlock()
+	switch {
+	case in.err != nil:
+		return 0, in.err
+	case in.count != r.count:
+		return 0, errStaleReader
+	case len(in.saved) > 0:
+		n := copy(p, in.saved)
+		in.saved = in.saved[n:]
+		return n, nil
+	case !in.inMessage:
+		return 0, io.EOF
+	case len(p) == 0:
+		return 0, nil
+	}
+	n, err := c.readPart(p)
+	switch {
+	case err == io.EOF:
+		c.messageRead()
+	case err != nil:
+		return 0, c.readFailed(err)
+	}
+	return n, err
+}
+
+// beginMessage reads up to the first header of the next message, or to
+// nothing where a deadline left a message half read.
+func (c *Conn) beginMessage() error {
+	in := &c.in
+	switch {
+	case in.err != nil:
+		return in.err
+	case c.ending.Load():
+		return errEnding
+	case in.resumes:
+		return nil
+	}
+	in.saved = nil
+	for in.inMessage {
+		if err := c.skipPart(); err != nil && err != io.EOF {
+			return err
+		}
+	}
+	if err := c.nextDataFrame(); err != nil {
+		return err
+	}
+	in.count++
+	return nil
+}
+
+// messageRead notes that a message has been read to its end.
+func (c *Conn) messageRead() {
+	in := &c.in
+	in.resumes = false
+	if in.hasReplied {
+		c.settleDebts()
+	}
+	more := c.messageBuffered()
+	if more != c.more.Load() {
+		c.more.Store(more)
+	}
+	if more {
+		in.owes = true // what is written until the next one may be held
+	}
+}
+
+// messageBuffered reports whether the read buffer holds a whole message.
+func (c *Conn) messageBuffered() bool {
+	in := &c.in
+	h, n, err := ParseFrameHeader(in.data)
+	return n > 0 && err == nil && h.Fin && !h.Opcode.IsControl() && h.Length <= int64(len(in.data)-n)
+}
+
+// settleDebts sends what must not wait until the connection has been waited
+// for. It does not wait itself.
+func (c *Conn) settleDebts() {
+	in := &c.in
+	if !in.owes {
+		return
+	}
+	in.owes, in.hasReplied = false, false
+	c.more.Store(false)
+	c.out.mu.Lock()
+	c.flushAside()
+	c.out.mu.Unlock()
+}
+
+// readPart reads the next bytes of the message into p, at least one unless p
+// is empty. It returns io.EOF at the end of the message.
+func (c *Conn) readPart(p []byte) (n int, err error) {
+	if err := c.toPayload(); err != nil || len(p) == 0 {
+		return 0, err
+	}
+	if len(c.in.data) == 0 && min(int64(len(p)), c.in.remaining) >= directSize {
+		n, err = c.readDirect(p)
+	} else {
+		var b []byte
+		b, err = c.chunk(len(p))
+		n = copy(p, b)
+	}
+	if err == nil {
+		err = c.checkText(p[:n])
+	}
+	return n, err
+}
+
+// skipPart drops some bytes of the message. It returns io.EOF at its end.
+func (c *Conn) skipPart() error {
+	if err := c.toPayload(); err != nil {
+		return err
+	}
+	b, err := c.chunk(readBufferSize)
+	if err != nil {
+		return err
+	}
+	return c.checkText(b)
+}
+
+// checkText checks the next bytes of the message where it is text. A byte that
+// cannot be right is reported at once (section 8.1).
+func (c *Conn) checkText(p []byte) error {
+	if c.in.opcode == OpText && !c.in.text.write(p) {
+		return errTextNotUTF8
+	}
+	return nil
+}
+
+// toPayload reads headers up to a frame of the message with payload to come.
+// It returns io.EOF at the end of the message.
+func (c *Conn) toPayload() error {
+	in := &c.in
+	for in.remaining == 0 {
+		if in.frame.Fin {
+			in.inMessage = false
+			if in.opcode == OpText && !in.text.complete() {
+				return errTextNotUTF8
+			}
+			return io.EOF
+		}
+		if err := c.nextDataFrame(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// nextDataFrame reads the next header of a data frame and counts it towards
+// the read limit. A length stays an int64 until that has been done.
+func (c *Conn) nextDataFrame() error {
+	in := &c.in
+	if err := c.nextFrame(); err != nil {
+		return err
+	}
+	if c.ending.Load() {
+		return errEnding
+	}
+	if in.frame.Opcode != OpContinuation {
+		in.size = 0
+		in.text.reset()
+	}
+	if in.frame.Length > in.limit.Load()-in.size {
+		return errMessageTooBig
+	}
+	in.size += in.frame.Length
+	return nil
+}
+
+// nextFrame reads the next header of a data frame. Control frames before it
+// are dealt with on the way.
+func (c *Conn) nextFrame() error {
+	in := &c.in
+	for {
+		if in.inControl {
+			if err := c.readControl(); err != nil {
+				return err
+			}
+		}
+		h, n, err := ParseFrameHeader(in.data)
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			if err := c.fill(); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := h.check(frameContext{toServer: !c.client, fragmented: in.inMessage}); err != nil {
+			return err
+		}
+		in.data = in.data[n:]
+		if h.Opcode.IsControl() {
+			in.control, in.inControl = h, true
+			continue
+		}
+		in.frame, in.remaining, in.maskPos = h, h.Length, 0
+		if h.Opcode != OpContinuation {
+			in.inMessage, in.opcode = true, h.Opcode
+		}
+		return nil
+	}
+}
+
+// readControl reads the payload of a control frame and deals with it.
+func (c *Conn) readControl() error {
+	in := &c.in
+	length := int(in.control.Length)
+	p := in.controlPayload
+	for len(p) < length {
+		if len(in.data) == 0 {
+			if err := c.fill(); err != nil {
+				return err
+			}
+		}
+		b := in.data[:min(len(in.data), length-len(p))]
+		in.data = in.data[len(b):]
+		if len(b) == length {
+			p = b // all at once: no copy
+			break
+		}
+		p = append(p, b...)
+		in.controlPayload = p
+	}
+	if in.control.Masked {
+		Mask(p, in.control.MaskKey, 0)
+	}
+	in.inControl, in.controlPayload = false, nil
+	return c.handleControl(in.control.Opcode, p)
+}
+
+// chunk returns the next bytes of the frame's payload, unmasked where they are
+// in the read buffer: at least one and at most n. They are valid until the
+// next read.
+func (c *Conn) chunk(n int) ([]byte, error) {
+	in := &c.in
+	if len(in.data) == 0 {
+		if err := c.fill(); err != nil {
+			return nil, err
+		}
+	}
+	n = int(min(int64(n), int64(len(in.data)), in.remaining))
+	p := in.data[:n]
+	in.data = in.data[n:]
+	in.unmask(p)
+	return p, nil
+}
+
+// directSize is how much there must be to read for a copy to cost more than
+// what a larger read might bring along.
+const directSize = readBufferSize
+
+// readDirect reads payload past the read buffer, which is empty.
+func (c *Conn) readDirect(p []byte) (n int, err error) {
+	in := &c.in
+	p = p[:min(int64(len(p)), in.remaining)]
+	if c.raw != nil {
+		n, err = c.readRaw(p)
+	} else {
+		in.giveBack()
+		n, err = c.readNet(p)
+	}
+	in.unmask(p[:n])
+	return n, err
+}
+
+// unmask unmasks the next bytes of the frame's payload and counts them.
+func (in *readHalf) unmask(p []byte) {
+	if in.frame.Masked {
+		in.maskPos = Mask(p, in.frame.MaskKey, in.maskPos)
+	}
+	in.remaining -= int64(len(p))
+}

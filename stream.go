@@ -1,0 +1,77 @@
+package websocket
+
+import (
+	"errors"
+	"io"
+	"net"
+	"sync"
+)
+
+// StreamConn returns c as a stream of bytes, for protocols made for one. op is
+// [OpText] or [OpBinary].
+//
+// A Write sends one message of type op. A Read returns the payload of the
+// messages one after another, without a trace of where one ends; a message of
+// the other type fails the connection with [StatusUnsupportedData]. Where the
+// peer closes with [StatusNormalClosure] or [StatusGoingAway] the stream ends
+// with io.EOF. Close performs the closing handshake. Deadlines are those of c:
+// one for reading may strike and be moved, one for writing is final.
+func StreamConn(c *Conn, op Opcode) net.Conn {
+	return &streamConn{Conn: c, op: op}
+}
+
+// A streamConn is a Conn but for Read and Write.
+type streamConn struct {
+	*Conn
+	op Opcode
+
+	mu      sync.Mutex
+	message io.Reader // what is left of one; nil between messages
+}
+
+var errOtherType = errors.New("websocket: message of a type that the stream does not carry")
+
+func (s *streamConn) Read(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(p) == 0 {
+		return 0, nil
+	}
+	for {
+		if s.message == nil {
+			op, r, err := s.NextReader()
+			if err != nil {
+				return 0, streamEnd(err)
+			}
+			if op != s.op {
+				s.CloseWithStatus(StatusUnsupportedData, "this stream is of "+s.op.String()+" messages")
+				return 0, errOtherType
+			}
+			s.message = r
+		}
+		n, err := s.message.Read(p)
+		if err == io.EOF {
+			s.message, err = nil, nil
+		}
+		if n > 0 || err != nil {
+			return n, streamEnd(err)
+		}
+	}
+}
+
+// streamEnd makes a normal closure the end of the stream.
+func streamEnd(err error) error {
+	if errors.Is(err, &CloseError{Code: StatusNormalClosure}) || errors.Is(err, &CloseError{Code: StatusGoingAway}) {
+		return io.EOF
+	}
+	return err
+}
+
+func (s *streamConn) Write(p []byte) (int, error) {
+	if err := s.WriteMessage(s.op, p); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
+var _ net.Conn = (*streamConn)(nil)

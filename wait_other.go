@@ -1,0 +1,17 @@
+//go:build !unix
+
+package websocket
+
+import (
+	"net"
+	"syscall"
+)
+
+// rawConnOf returns nil: here a connection can only be waited for by reading.
+func rawConnOf(net.Conn) syscall.RawConn { return nil }
+
+// Without a RawConn none of these is ever called.
+
+func (c *Conn) readRaw([]byte) (int, error)   { panic("websocket: no RawConn") }
+func (c *Conn) tryWrite([]byte) (int, error)  { panic("websocket: no RawConn") }
+func (c *Conn) attemptRead(uintptr) (ok bool) { panic("websocket: no RawConn") }

@@ -1,0 +1,290 @@
+package websocket
+
+import (
+	"net"
+	"os"
+	"sync"
+	"time"
+	"unicode/utf8"
+)
+
+// Writing is one pending buffer and one flusher at a time. A frame is appended
+// to the buffer whole, then whoever finds no flusher at work becomes it. What
+// others append meanwhile leaves with the next write, so that many writers
+// share a system call. This file says what is appended and who may; flush.go
+// has the flusher.
+
+const (
+	// maxAppend is the largest payload that is copied into the pending buffer.
+	maxAppend = 32 << 10
+
+	// maxPending is how many bytes may wait before writers have to.
+	maxPending = 64 << 10
+
+	// maxHeld and holdTime bound the replies that wait for the next one.
+	maxHeld  = 8 << 10
+	holdTime = time.Millisecond
+)
+
+// A writeHalf is the sending direction of a Conn. It belongs to mu, which is
+// never held while waiting.
+type writeHalf struct {
+	mu  sync.Mutex
+	err error // what every write returns from now on
+
+	pending  *buffer // frames that no flusher has taken; nil where there are none
+	flushing bool    // somebody has the role of the flusher
+
+	// The line of those who write messages. Only its head may add data
+	// frames. It does not wait but for the flusher's role, or it is a
+	// NextWriter between its first and last frame.
+	busy bool
+	line []chan struct{} // those behind the head, first come first served
+	head *roleRequest    // the head, while it waits for the role
+
+	deadline time.Time // the application's
+	armed    time.Time // what has been set on the connection
+	closeBy  time.Time // when the closing handshake has to be over
+
+	timer struct {
+		hold    *time.Timer // sends held frames
+		holding bool        // it is armed
+		line    *time.Timer // ends the line's wait at deadline
+	}
+
+	changed chan struct{} // closed at the next change; see watch
+
+	pongs         int // bytes of Pongs in pending
+	latestPong    []byte
+	hasLatestPong bool
+	pings         []*ping // waiting, in the order of their ids
+	pingID        uint64
+
+	halfClose bool        // the flusher is to close this direction when done
+	vec       net.Buffers // for writev, kept from one call to the next
+	vecs      [2][]byte
+
+	closing closing // see close.go
+}
+
+// A roleRequest is granted with the role of the flusher, or else ended.
+type roleRequest struct {
+	done    chan struct{}
+	granted bool
+}
+
+// frames returns what is pending.
+func (out *writeHalf) frames() []byte {
+	if out.pending == nil {
+		return nil
+	}
+	return out.pending.b
+}
+
+// watch returns a channel that is closed when bytes have left or the
+// connection has ended.
+func (out *writeHalf) watch() <-chan struct{} {
+	if out.changed == nil {
+		out.changed = make(chan struct{})
+	}
+	return out.changed
+}
+
+func (out *writeHalf) notify() {
+	if out.changed != nil {
+		close(out.changed)
+		out.changed = nil
+	}
+}
+
+// WriteMessage sends p as one message in one frame. op is [OpText], with p
+// valid UTF-8, or [OpBinary]; otherwise it fails without harm to the
+// connection. Any number of goroutines may write at the same time, their
+// messages leave in the order in which the calls came.
+//
+// When it returns nil the message is in the kernel or about to be sent along
+// with others; an error found later is returned by every later write, and by
+// [Conn.Close]. It waits while more than 64 KiB are pending, and while a
+// NextWriter is open. p is neither changed nor kept.
+func (c *Conn) WriteMessage(op Opcode, p []byte) error {
+	switch {
+	case op != OpText && op != OpBinary:
+		return errBadMessageOpcode
+	case op == OpText && !utf8.Valid(p):
+		return errBadText
+	}
+	c.out.mu.Lock()
+	defer c.out.mu.Unlock()
+	if err := c.takeLine(); err != nil {
+		return err
+	}
+	return c.writeFrame(FrameHeader{Fin: true, Opcode: op}, p)
+}
+
+// takeLine waits until no other message is being written. The caller holds mu
+// and is the head of the line afterwards, until it calls leaveLine.
+func (c *Conn) takeLine() error {
+	out := &c.out
+	if out.err != nil {
+		return out.err
+	}
+	if !out.busy {
+		out.busy = true
+		return nil
+	}
+	turn := make(chan struct{})
+	out.line = append(out.line, turn)
+	c.watchLine()
+	out.mu.Unlock()
+	<-turn
+	out.mu.Lock()
+	return out.err
+}
+
+// leaveLine lets the next message be written.
+func (out *writeHalf) leaveLine() {
+	if len(out.line) == 0 {
+		out.busy = false
+		return
+	}
+	close(out.line[0])
+	out.line = out.line[1:]
+}
+
+// takeRole waits for the role of the flusher. The caller is the head of the
+// line and holds mu.
+func (c *Conn) takeRole() error {
+	out := &c.out
+	if !out.flushing {
+		out.flushing = true
+		return nil
+	}
+	r := &roleRequest{done: make(chan struct{})}
+	out.head = r
+	c.watchLine()
+	out.mu.Unlock()
+	<-r.done
+	out.mu.Lock()
+	if out.err != nil {
+		if r.granted {
+			c.passRole()
+		}
+		return out.err
+	}
+	return nil
+}
+
+// watchLine sees to it that those who wait in line hear of the write deadline.
+func (c *Conn) watchLine() {
+	out := &c.out
+	timer := out.timer.line
+	switch {
+	case out.deadline.IsZero() || !out.waiting():
+		if timer != nil {
+			timer.Stop()
+		}
+	case timer == nil:
+		out.timer.line = time.AfterFunc(time.Until(out.deadline), c.lineTimeout)
+	default:
+		timer.Reset(time.Until(out.deadline))
+	}
+}
+
+func (out *writeHalf) waiting() bool { return len(out.line) > 0 || out.head != nil }
+
+func (c *Conn) lineTimeout() {
+	out := &c.out
+	out.mu.Lock()
+	defer out.mu.Unlock()
+	if out.waiting() && !out.deadline.IsZero() && !time.Now().Before(out.deadline) {
+		c.writeFailed(os.ErrDeadlineExceeded)
+	}
+}
+
+// writeFrame sends a data frame. The caller holds mu and is the head of the
+// line; after the last frame of its message it is so no more.
+func (c *Conn) writeFrame(h FrameHeader, p []byte) error {
+	out := &c.out
+	large := len(p) > maxAppend
+	hasRole := false
+	if large || len(out.frames()) > maxPending {
+		if err := c.takeRole(); err != nil {
+			return err
+		}
+		hasRole = true
+	}
+	if large {
+		c.appendHeader(h, len(p))
+	} else {
+		c.appendFrame(h, p)
+		p = nil
+	}
+	if h.Fin {
+		out.leaveLine()
+	}
+	if !hasRole {
+		switch {
+		case out.flushing:
+			return nil
+		case c.more.Load() && len(out.frames()) < maxHeld:
+			c.hold()
+			return nil
+		}
+		out.flushing = true
+	}
+	return c.flush(p)
+}
+
+// appendFrame appends a frame to the pending buffer, masked there where this
+// is a client. The caller holds mu.
+func (c *Conn) appendFrame(h FrameHeader, p []byte) {
+	key := c.appendHeader(h, len(p))
+	b := append(c.out.pending.b, p...)
+	if c.client {
+		Mask(b[len(b)-len(p):], key, 0)
+	}
+	c.out.pending.b = b
+}
+
+// appendHeader appends a header to the pending buffer and returns the masking
+// key in it.
+func (c *Conn) appendHeader(h FrameHeader, length int) (key [4]byte) {
+	out := &c.out
+	if out.pending == nil {
+		out.pending = getWriteBuffer()
+	}
+	h.Length = int64(length)
+	if c.client {
+		h.Masked, h.MaskKey = true, newMaskKey()
+	}
+	out.pending.b = h.Append(out.pending.b)
+	return h.MaskKey
+}
+
+// hold leaves what is pending to the next write, to the reader when it has to
+// wait, or to the timer, whichever comes first.
+func (c *Conn) hold() {
+	t := &c.out.timer
+	switch {
+	case t.holding:
+		return
+	case t.hold == nil:
+		t.hold = time.AfterFunc(holdTime, c.holdTimeout)
+	default:
+		t.hold.Reset(holdTime)
+	}
+	t.holding = true
+}
+
+// holdTimeout sends what is held. Nothing is held again until the next read.
+func (c *Conn) holdTimeout() {
+	out := &c.out
+	c.more.Store(false)
+	out.mu.Lock()
+	defer out.mu.Unlock()
+	out.timer.holding = false
+	if !out.flushing && out.pending != nil {
+		out.flushing = true
+		go c.flushRest(out.take(), 0)
+	}
+}

@@ -1,0 +1,130 @@
+package websocket
+
+import (
+	"errors"
+	"io"
+)
+
+// NextWriter begins a message and returns a writer of its payload. op is
+// [OpText] or [OpBinary]. The message leaves in frames of up to 32 KiB as the
+// payload is written, or in larger ones for larger writes; Close sends what is
+// left with the last of them, and has to be called.
+//
+// Until then only control frames pass: other messages wait. NextWriter itself
+// waits like [Conn.WriteMessage] does. The writer is for one goroutine at a
+// time. It refuses text that is not UTF-8 with [ErrInvalidUTF8], having taken
+// nothing of that write. A text message closed inside a character is not sent;
+// where a part of it has been sent already the connection is closed with
+// [StatusInternalError], since there is no other way to take it back.
+func (c *Conn) NextWriter(op Opcode) (io.WriteCloser, error) {
+	if op != OpText && op != OpBinary {
+		return nil, errBadMessageOpcode
+	}
+	c.out.mu.Lock()
+	defer c.out.mu.Unlock()
+	if err := c.takeLine(); err != nil {
+		return nil, err
+	}
+	return &messageWriter{c: c, op: op, text: op == OpText}, nil
+}
+
+// A messageWriter is the head of the line until it is closed.
+type messageWriter struct {
+	c       *Conn
+	op      Opcode // of the next frame
+	text    bool
+	checker textChecker
+	buf     *buffer // payload that is not sent yet
+	closed  bool
+}
+
+var errWriterClosed = errors.New("websocket: write to a message that has been closed")
+
+func (w *messageWriter) Write(p []byte) (int, error) {
+	if w.closed {
+		return 0, errWriterClosed
+	}
+	if w.text {
+		checker := w.checker
+		if !checker.write(p) {
+			return 0, errBadText
+		}
+		w.checker = checker
+	}
+	buffered := 0
+	if w.buf != nil {
+		buffered = len(w.buf.b)
+	}
+	if buffered+len(p) > maxAppend {
+		if buffered > 0 {
+			if err := w.send(false, w.buf.b); err != nil {
+				return 0, err
+			}
+			w.buf.b = w.buf.b[:0]
+		}
+		if len(p) > maxAppend {
+			if err := w.send(false, p); err != nil {
+				return 0, err
+			}
+			return len(p), nil
+		}
+	}
+	if w.buf == nil {
+		w.buf = getWriteBuffer()
+	}
+	w.buf.b = append(w.buf.b, p...)
+	return len(p), w.err()
+}
+
+// Close sends the last frame. To call it again does nothing.
+func (w *messageWriter) Close() error {
+	if w.closed {
+		return nil
+	}
+	w.closed = true
+	var rest []byte
+	if w.buf != nil {
+		rest = w.buf.b
+		defer putWriteBuffer(w.buf)
+	}
+	if w.text && !w.checker.complete() {
+		w.abandon()
+		return errBadText
+	}
+	return w.send(true, rest)
+}
+
+// send sends a frame of the message.
+func (w *messageWriter) send(fin bool, p []byte) error {
+	out := &w.c.out
+	out.mu.Lock()
+	defer out.mu.Unlock()
+	if out.err != nil {
+		return out.err
+	}
+	op := w.op
+	w.op = OpContinuation
+	return w.c.writeFrame(FrameHeader{Fin: fin, Opcode: op}, p)
+}
+
+// abandon gives up the message.
+func (w *messageWriter) abandon() {
+	c := w.c
+	c.out.mu.Lock()
+	begun := w.op == OpContinuation
+	if !begun && c.out.err == nil {
+		c.out.leaveLine()
+	}
+	c.out.mu.Unlock()
+	if begun {
+		c.CloseWithStatus(StatusInternalError, "message abandoned")
+	}
+}
+
+// err returns what a write to the connection would.
+func (w *messageWriter) err() error {
+	out := &w.c.out
+	out.mu.Lock()
+	defer out.mu.Unlock()
+	return out.err
+}
