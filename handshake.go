@@ -1,0 +1,411 @@
+package websocket
+
+import (
+	"bufio"
+	"crypto/fips140"
+	"crypto/sha1"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"iter"
+	"maps"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+)
+
+// This file begins with what both sides of the opening handshake are made of,
+// as pure functions: the accept key, header fields, subprotocols. The Upgrader
+// follows, first its checks, which read a request and write nothing, then its
+// I/O.
+
+// acceptGUID is what section 1.3 appends to a Sec-WebSocket-Key.
+const acceptGUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+
+// AcceptKey returns the Sec-WebSocket-Accept that answers the given
+// Sec-WebSocket-Key (section 4.2.2, step 5.4).
+func AcceptKey(key string) string {
+	b := append(make([]byte, 0, 64), key...)
+	b = append(b, acceptGUID...)
+	var sum [sha1.Size]byte
+	// The hash shows that the server speaks WebSocket and protects nothing
+	// (10.8), so it is no concern of a process confined to FIPS 140.
+	fips140.WithoutEnforcement(func() { sum = sha1.Sum(b) })
+	return base64.StdEncoding.EncodeToString(sum[:])
+}
+
+// validKey reports whether key is the base64 of 16 bytes (4.2.1, step 5). What
+// is in the four bits of padding does not matter: they are not zero in the
+// example of section 4.1.
+func validKey(key string) bool {
+	const encoded = 24
+	if len(key) != encoded {
+		return false
+	}
+	var b [encoded / 4 * 3]byte
+	n, err := base64.StdEncoding.Decode(b[:], []byte(key))
+	return err == nil && n == 16
+}
+
+// listElements yields the elements of a comma-separated list without quoted
+// strings, which may be spread over several header lines (RFC 9110, sections
+// 5.3 and 5.6.1). Empty elements count for nothing.
+func listElements(lines []string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for _, line := range lines {
+			for element := range strings.SplitSeq(line, ",") {
+				element = strings.Trim(element, " \t")
+				if element != "" && !yield(element) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// listHas reports whether token is an element of the list, in any letter case.
+func listHas(lines []string, token string) bool {
+	for element := range listElements(lines) {
+		if equalFold(element, token) {
+			return true
+		}
+	}
+	return false
+}
+
+// equalFold reports whether s is token, which must be ASCII, in any letter
+// case. Folding as Unicode does would take U+212A for a k; with as many bytes
+// as token there is no room for such a letter.
+func equalFold(s, token string) bool {
+	return len(s) == len(token) && strings.EqualFold(s, token)
+}
+
+// isToken reports whether s is a token (RFC 9110, section 5.6.2).
+func isToken(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; !isAlphanumeric(c) && strings.IndexByte("!#$%&'*+-.^_`|~", c) < 0 {
+			return false
+		}
+	}
+	return s != ""
+}
+
+func isAlphanumeric(c byte) bool {
+	return '0' <= c && c <= '9' || 'A' <= c && c <= 'Z' || 'a' <= c && c <= 'z'
+}
+
+// checkField returns an error unless a header field may be written as it is:
+// the name a token, the value without line breaks and other control bytes.
+func checkField(name string, values []string) error {
+	if !isToken(name) {
+		return fmt.Errorf("%q is not a header field name", name)
+	}
+	for _, v := range values {
+		for i := range len(v) {
+			if c := v[i]; c < ' ' && c != '\t' || c == 0x7F {
+				return fmt.Errorf("control byte in the value of header field %s", name)
+			}
+		}
+	}
+	return nil
+}
+
+// isHost reports whether s has only bytes that may stand in a host with or
+// without a port (RFC 3986, section 3.2), as the ASCII form of every name has.
+func isHost(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; !isAlphanumeric(c) && strings.IndexByte("!$%&'()*+,-.:;=[]_~", c) < 0 {
+			return false
+		}
+	}
+	return s != ""
+}
+
+// isHandshakeField reports whether only the opening handshake may set the
+// header field with this canonical name.
+func isHandshakeField(name string) bool { return strings.HasPrefix(name, "Sec-Websocket-") }
+
+// isConnectionField reports whether the header field with this canonical name
+// is about the connection or the length of the message (RFC 9110, section
+// 7.6.1; RFC 9112, section 6) and thus settled in an opening handshake.
+func isConnectionField(name string) bool {
+	switch name {
+	case "Connection", "Upgrade", "Keep-Alive", "Proxy-Connection", "Te",
+		"Content-Length", "Transfer-Encoding", "Trailer":
+		return true
+	}
+	return false
+}
+
+// parseSubprotocols returns what a client asks for in Sec-WebSocket-Protocol.
+// ok is false where it is not a list of one or more tokens or one of them
+// stands twice (4.1, step 10 of the request).
+func parseSubprotocols(lines []string) (protocols []string, ok bool) {
+	seen := make(map[string]bool)
+	for p := range listElements(lines) {
+		if !isToken(p) || seen[p] {
+			return nil, false
+		}
+		seen[p] = true
+		protocols = append(protocols, p)
+	}
+	return protocols, len(lines) == 0 || len(protocols) > 0
+}
+
+// chooseSubprotocol returns the first of supported that was offered, or "".
+func chooseSubprotocol(supported, offered []string) string {
+	for _, p := range supported {
+		if slices.Contains(offered, p) {
+			return p
+		}
+	}
+	return ""
+}
+
+// An Upgrader is the server's side of the opening handshake (section 4.2). The
+// zero value is ready for use; the fields must not be changed while an Upgrade
+// is in progress. Any number of goroutines may use one Upgrader.
+type Upgrader struct {
+	// ReadLimit is the length in bytes of the longest message that is read;
+	// a longer one fails the connection with StatusMessageTooBig. 0 means
+	// 1 MiB, -1 no limit. SetReadLimit changes it for one connection.
+	ReadLimit int64
+
+	// WriteTimeout bounds the time that writing to a peer that does not read
+	// may take; after it the connection is broken. 0 means no bound.
+	WriteTimeout time.Duration
+
+	// CloseTimeout bounds the closing handshake. 0 means 5 seconds.
+	CloseTimeout time.Duration
+
+	// Subprotocols are those that the server speaks, in its order of
+	// preference: the first that the client asks for too is chosen
+	// (section 1.9). Nil means none.
+	Subprotocols []string
+
+	// AllowedOrigins are the origins whose pages may connect, besides the
+	// server's own: "https://app.example.com"; "https://*.example.com" for
+	// the subdomains of example.com, however deep, but not example.com
+	// itself; "null" for pages without an origin, such as one opened from a
+	// file. Scheme, host and port must all match, in any letter case; the
+	// port may be left out where it is the default one. With an entry that
+	// is none of these every Upgrade is refused. Nil means that only the
+	// server's own pages may connect: those whose Origin has the host and
+	// port of the request, and the scheme https where the request came over
+	// TLS.
+	//
+	// A request without Origin does not come from a browser and is accepted
+	// (section 10.2).
+	AllowedOrigins []string
+
+	// CheckOrigin replaces the whole check above: it reports whether the
+	// request may be upgraded, whatever its Origin. Nil means the check
+	// described at AllowedOrigins.
+	CheckOrigin func(r *http.Request) bool
+}
+
+// Upgrade upgrades a request with the zero [Upgrader].
+func Upgrade(w http.ResponseWriter, r *http.Request) (*Conn, error) {
+	return new(Upgrader).Upgrade(w, r)
+}
+
+// Server returns the server's end of a connection whose opening handshake has
+// been made elsewhere, without a subprotocol and without extensions.
+func (u *Upgrader) Server(nc net.Conn) *Conn { return newConn(nc, u.config()) }
+
+func (u *Upgrader) config() connConfig {
+	return connConfig{
+		readLimit:    u.ReadLimit,
+		writeTimeout: u.WriteTimeout,
+		closeTimeout: u.CloseTimeout,
+	}
+}
+
+// upgradeTimeout bounds the writing of the 101.
+const upgradeTimeout = 10 * time.Second
+
+// Upgrade answers an opening handshake and takes the connection over from
+// net/http; w must be an [http.Hijacker] or unwrap to one, as
+// [http.ResponseController] describes. On success the handler may return and
+// leave the Conn to others.
+//
+// A request that is not a valid opening handshake (section 4.2.1) or whose
+// origin is not allowed gets an HTTP answer with a fixed text, and Upgrade
+// returns a *[HandshakeError] that says more; the handler has nothing left to
+// write then.
+//
+// Header fields set on w before go into the 101 response. Those about the
+// connection or the length of a body, such as Connection and Content-Length,
+// are left out. A name that begins with Sec-WebSocket-, or a field that is not
+// valid, such as a value with a line break, is the program's mistake: the
+// client gets status 500.
+func (u *Upgrader) Upgrade(w http.ResponseWriter, r *http.Request) (*Conn, error) {
+	cfg := u.config()
+	subprotocol, refused := u.check(r)
+	if refused != nil {
+		return nil, refused.write(w)
+	}
+	cfg.subprotocol = subprotocol
+	answer, err := appendAnswer(nil, r.Header.Get("Sec-Websocket-Key"), subprotocol, w.Header())
+	if err != nil {
+		clear(w.Header()) // the field that may not be written is one of these
+		return nil, internalError(err).write(w)
+	}
+
+	nc, brw, err := http.NewResponseController(w).Hijack()
+	if errors.Is(err, http.ErrHijacked) {
+		return nil, fmt.Errorf("websocket: %w", err) // nobody is left to answer
+	}
+	if err != nil {
+		return nil, internalError(fmt.Errorf("hijacking a %T: %w", w, err)).write(w)
+	}
+	cfg.early = takeEarly(brw)
+	if err := writeAnswer(nc, answer); err != nil {
+		nc.Close()
+		return nil, fmt.Errorf("websocket: %w", err)
+	}
+	return newConn(nc, cfg), nil
+}
+
+// check returns the subprotocol to be used, or how the request is to be
+// refused. The steps are those of section 4.2.1.
+func (u *Upgrader) check(r *http.Request) (subprotocol string, refused *HandshakeError) {
+	h := r.Header
+	keys, versions := h["Sec-Websocket-Key"], h["Sec-Websocket-Version"]
+	offered, offerOK := parseSubprotocols(h["Sec-Websocket-Protocol"])
+	switch {
+	case r.ProtoMajor > 1:
+		// There is no Upgrade in HTTP/2 and later; RFC 8441 is another handshake.
+		return "", refusal(http.StatusHTTPVersionNotSupported, "WebSocket needs HTTP/1.1 here")
+	case !r.ProtoAtLeast(1, 1):
+		return "", refusal(http.StatusBadRequest, "WebSocket needs HTTP/1.1")
+	case r.Method != http.MethodGet:
+		return "", refusal(http.StatusMethodNotAllowed, "WebSocket needs a GET request", "Allow", http.MethodGet)
+	case !listHas(h["Upgrade"], "websocket"):
+		return "", upgradeRequired("Upgrade does not list websocket")
+	case !listHas(h["Connection"], "Upgrade"):
+		return "", refusal(http.StatusBadRequest, "Connection does not list Upgrade")
+	case len(versions) != 1 || versions[0] != "13":
+		return "", upgradeRequired("Sec-WebSocket-Version is not 13")
+	case len(keys) != 1 || !validKey(keys[0]):
+		return "", refusal(http.StatusBadRequest, "Sec-WebSocket-Key is not the base64 of 16 bytes")
+	case r.Host == "":
+		return "", refusal(http.StatusBadRequest, "Host is empty")
+	case !offerOK:
+		return "", refusal(http.StatusBadRequest, "Sec-WebSocket-Protocol is not a list of different tokens")
+	case r.ContentLength != 0:
+		// Its bytes would be read as frames.
+		return "", refusal(http.StatusBadRequest, "the request has a body")
+	}
+	if refused := u.checkOrigin(r); refused != nil {
+		return "", refused
+	}
+	return chooseSubprotocol(u.Subprotocols, offered), nil
+}
+
+// checkOrigin returns how the request is to be refused because of its Origin,
+// or nil (4.2.2, step 4, and 10.2).
+func (u *Upgrader) checkOrigin(r *http.Request) *HandshakeError {
+	allowed := false
+	if u.CheckOrigin != nil {
+		allowed = u.CheckOrigin(r)
+	} else {
+		var err error
+		allowed, err = originAllowed(r.Header["Origin"], r.Host, r.TLS != nil, u.AllowedOrigins)
+		if err != nil {
+			return internalError(err)
+		}
+	}
+	if allowed {
+		return nil
+	}
+	e := refusal(http.StatusForbidden, "Origin is not allowed")
+	e.Err = fmt.Errorf("origin %.200q is not allowed", r.Header.Get("Origin"))
+	return e
+}
+
+// refusal returns an answer with a fixed text and the given header fields,
+// names and values in turn.
+func refusal(status int, text string, fields ...string) *HandshakeError {
+	e := &HandshakeError{Status: status, Header: make(http.Header), Body: []byte(text + "\n"), Err: errors.New(text)}
+	for i := 0; i < len(fields); i += 2 {
+		e.Header.Set(fields[i], fields[i+1])
+	}
+	return e
+}
+
+// upgradeRequired returns an answer that says what to upgrade to (RFC 9110,
+// section 15.5.22) and in which version (section 4.4).
+func upgradeRequired(text string) *HandshakeError {
+	return refusal(http.StatusUpgradeRequired, text,
+		"Connection", "Upgrade", "Upgrade", "websocket", "Sec-WebSocket-Version", "13")
+}
+
+// internalError returns an answer that keeps err from the client.
+func internalError(err error) *HandshakeError {
+	e := refusal(http.StatusInternalServerError, http.StatusText(http.StatusInternalServerError))
+	e.Err = err
+	return e
+}
+
+// write answers with e and returns it.
+func (e *HandshakeError) write(w http.ResponseWriter) error {
+	maps.Copy(w.Header(), e.Header)
+	http.Error(w, strings.TrimSuffix(string(e.Body), "\n"), e.Status)
+	e.Header = w.Header().Clone()
+	return e
+}
+
+// appendAnswer appends the server's opening handshake (4.2.2, step 5) with the
+// given further header fields.
+func appendAnswer(dst []byte, key, subprotocol string, further http.Header) ([]byte, error) {
+	dst = append(dst, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"...)
+	dst = appendField(dst, "Sec-WebSocket-Accept", AcceptKey(key))
+	if subprotocol != "" {
+		dst = appendField(dst, "Sec-WebSocket-Protocol", subprotocol)
+	}
+	for _, name := range slices.Sorted(maps.Keys(further)) {
+		values := further[name]
+		canonical := http.CanonicalHeaderKey(name)
+		if isConnectionField(canonical) {
+			continue
+		}
+		if isHandshakeField(canonical) {
+			return nil, fmt.Errorf("header field %s is for Upgrade to set", name)
+		}
+		if err := checkField(name, values); err != nil {
+			return nil, err
+		}
+		for _, v := range values {
+			dst = appendField(dst, name, v)
+		}
+	}
+	return append(dst, "\r\n"...), nil
+}
+
+func appendField(dst []byte, name, value string) []byte {
+	dst = append(dst, name...)
+	dst = append(dst, ": "...)
+	dst = append(dst, value...)
+	return append(dst, "\r\n"...)
+}
+
+// takeEarly returns what the client has sent after its handshake, and lets go
+// of net/http's two buffers: a frame of net/http's own, under the handler's,
+// holds on to the structs for as long as the handler runs.
+func takeEarly(brw *bufio.ReadWriter) []byte {
+	early, _ := brw.Reader.Peek(brw.Reader.Buffered())
+	*brw.Reader, *brw.Writer = bufio.Reader{}, bufio.Writer{}
+	return early
+}
+
+// writeAnswer writes the 101 in one piece. It leaves nc without deadlines,
+// those of the HTTP server included.
+func writeAnswer(nc net.Conn, answer []byte) error {
+	nc.SetWriteDeadline(time.Now().Add(upgradeTimeout))
+	_, err := nc.Write(answer)
+	nc.SetDeadline(time.Time{})
+	return err
+}
