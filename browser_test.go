@@ -26,7 +26,7 @@ func TestInteropChromium(t *testing.T) {
 	b := startBrowser(t)
 	gotool := lookFor(t, "go", "https://go.dev/dl/")
 	echo := filepath.Join(t.TempDir(), "echo")
-	if out, err := exec.Command(gotool, "build", "-o", echo, "./examples/echo").CombinedOutput(); err != nil {
+	if out, err := exec.Command(gotool, "build", "-buildvcs=false", "-o", echo, "./examples/echo").CombinedOutput(); err != nil {
 		t.Fatalf("building examples/echo: %v\n%s", err, out)
 	}
 	server := start(t, exec.Command(echo, "-addr", "localhost:0"))

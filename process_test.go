@@ -81,8 +81,9 @@ func start(t *testing.T, cmd *exec.Cmd, env ...string) *process {
 		t.Fatal(err)
 	}
 
-	kill := func() { syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
-	watchdog := time.AfterFunc(3*interopTimeout, kill) // should it take no input
+	end := func(s syscall.Signal) { syscall.Kill(-cmd.Process.Pid, s) }
+	// Should it take no input, the test is stuck until the watchdog frees it.
+	watchdog := time.AfterFunc(3*interopTimeout, func() { end(syscall.SIGKILL) })
 	stop := make(chan struct{})
 	done := make(chan struct{})
 	go func() {
@@ -93,7 +94,12 @@ func start(t *testing.T, cmd *exec.Cmd, env ...string) *process {
 	t.Cleanup(func() {
 		close(stop)
 		watchdog.Stop()
-		kill()
+		end(syscall.SIGTERM)
+		select {
+		case <-done:
+		case <-time.After(interopTimeout / 10):
+		}
+		end(syscall.SIGKILL) // what it leaves behind, or all of it
 		<-done
 		if t.Failed() {
 			t.Logf("stderr of %s:\n%s", p.name, p.errors())
