@@ -20,9 +20,7 @@ import (
 // TestInteropChromium opens the page of examples/echo in a browser: first as
 // it runs by itself, then by hand.
 func TestInteropChromium(t *testing.T) {
-	if testing.Short() {
-		t.Skip("starts other programs; left out by -short")
-	}
+	leaveOutIfShort(t)
 	b := startBrowser(t)
 	gotool := lookFor(t, "go", "https://go.dev/dl/")
 	echo := filepath.Join(t.TempDir(), "echo")
@@ -32,8 +30,8 @@ func TestInteropChromium(t *testing.T) {
 	server := start(t, exec.Command(echo, "-addr", "localhost:0"))
 	page, _, _ := strings.Cut(server.lineWith("page at "), ",")
 
-	b.open(page)
-	b.waitFor("#state", "closed 1000")
+	b.open(page) // returns when the demonstration is over
+	b.want("#state", "closed 1000")
 	b.want("#log .sent", "Message to send")
 	b.want("#log .received", "Message to send")
 	b.want("#log li:last-child", "closed 1000, no reason, wasClean true")

@@ -30,44 +30,39 @@ type peer struct {
 }
 
 func TestInteropWS(t *testing.T) {
-	testPeer(t, func(t *testing.T) *exec.Cmd {
-		node := lookFor(t, "node", "apt-get install nodejs npm")
-		find := exec.Command(node, "-e", `require("ws")`)
-		find.Dir = filepath.Join("testdata", "interop")
-		if find.Run() != nil {
-			notInstalled(t, "npm's ws", "npm install --prefix . --no-save --no-package-lock ws@8")
-		}
-		return exec.Command(node, filepath.Join("testdata", "interop", "ws_peer.js"))
-	})
+	leaveOutIfShort(t)
+	node := lookFor(t, "node", "apt-get install nodejs npm")
+	find := exec.Command(node, "-e", `require("ws")`)
+	find.Dir = filepath.Join("testdata", "interop")
+	if find.Run() != nil {
+		notInstalled(t, "npm's ws", "npm install --prefix . --no-save --no-package-lock ws@8")
+	}
+	testPeer(t, node, "testdata/interop/ws_peer.js")
 }
 
 func TestInteropPythonWebsockets(t *testing.T) {
-	testPeer(t, func(t *testing.T) *exec.Cmd {
-		// Debian's module is for Debian's interpreter, which need not be the
-		// first in PATH.
-		for _, python := range []string{"python3", "/usr/bin/python3"} {
-			if exec.Command(python, "-c", "import websockets").Run() == nil {
-				return exec.Command(python, filepath.Join("testdata", "interop", "websockets_peer.py"))
-			}
+	leaveOutIfShort(t)
+	// Debian's module is for Debian's interpreter, which need not be the first
+	// in PATH.
+	for _, python := range []string{"python3", "/usr/bin/python3"} {
+		if exec.Command(python, "-c", "import websockets").Run() == nil {
+			testPeer(t, python, "testdata/interop/websockets_peer.py")
+			return
 		}
-		notInstalled(t, "Python's websockets", "apt-get install python3-websockets")
-		return nil
-	})
+	}
+	notInstalled(t, "Python's websockets", "apt-get install python3-websockets")
 }
 
-// testPeer has a peer talk to this library in either role, directly and
-// through nginx.
-func testPeer(t *testing.T, command func(*testing.T) *exec.Cmd) {
-	if testing.Short() {
-		t.Skip("starts other programs; left out by -short")
-	}
+// testPeer has a peer, one process for each subtest, talk to this library in
+// either role, directly and through nginx.
+func testPeer(t *testing.T, interpreter, script string) {
 	for name, between := range map[string]func(*testing.T, peer) func(*testing.T) *Conn{
 		"client": acceptFrom,
 		"server": dialTo,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			p := peer{start(t, command(t)), ""}
+			p := peer{start(t, exec.Command(interpreter, script)), ""}
 			connect := between(t, p)
 			exchange(t, p, connect)
 			failTooBig(t, p, connect)
@@ -75,7 +70,7 @@ func testPeer(t *testing.T, command func(*testing.T) *exec.Cmd) {
 		t.Run(name+" through nginx", func(t *testing.T) {
 			t.Parallel()
 			nginx := lookForNginx(t)
-			p := peer{start(t, command(t)), nginx}
+			p := peer{start(t, exec.Command(interpreter, script)), nginx}
 			exchange(t, p, between(t, p))
 		})
 	}

@@ -18,6 +18,13 @@ import (
 // reached by a test that fails.
 const interopTimeout = time.Minute
 
+func leaveOutIfShort(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("starts other programs; left out by -short")
+	}
+}
+
 // lookFor returns the path of a program. Where there is none, the test is
 // skipped with the way to install it, or fails where WEBSOCKET_INTEROP is
 // "require".
