@@ -223,7 +223,7 @@ func (c *Conn) CloseNow() error {
 	c.ended(errDropped)
 	closeErr := out.closing.closeErr
 	out.mu.Unlock()
-	return c.closeBelow(closeErr)
+	return c.closeBelow(closeErr, true)
 }
 
 // A tracker knows the connections that an Upgrader has made, so that Shutdown

@@ -3,6 +3,7 @@
 package websocket
 
 import (
+	"errors"
 	"io"
 	"net"
 	"os"
@@ -80,14 +81,18 @@ func (c *Conn) attemptRead(fd uintptr) (done bool) {
 	return true
 }
 
-// tryWrite writes what can be written of p without waiting.
+// tryWrite writes what can be written of p without waiting, so that a deadline
+// means nothing to it.
 func (c *Conn) tryWrite(p []byte) (n int, err error) {
 	a := writeAttempts.Get().(*writeAttempt)
 	a.p, a.n, a.err = p, 0, nil
 	err = c.raw.Write(a.callback)
 	n = a.n
-	if err == nil && a.err != nil && a.err != syscall.EAGAIN {
+	switch {
+	case a.err != nil && a.err != syscall.EAGAIN:
 		err = c.opError("write", a.err)
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		err = nil
 	}
 	a.p = nil
 	writeAttempts.Put(a)
