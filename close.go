@@ -183,7 +183,11 @@ func (c *Conn) CloseWithStatus(code StatusCode, reason string) error {
 	}
 	out := &c.out
 	out.mu.Lock()
-	if c.sendClose(code, reason, errClosed, errClosed) {
+	readErr := errClosed
+	if out.closing.broken != nil {
+		readErr = out.closing.broken // a write has found out
+	}
+	if c.sendClose(code, reason, readErr, errClosed) {
 		c.limitReading(out.closeBy, true)
 		c.flushAside()
 	}
