@@ -216,7 +216,7 @@ func (c *Conn) completeClose() error {
 		out.mu.Lock()
 	}
 	broken := out.closing.broken
-	excess := len(c.in.data) > 0 // the peer went on after its Close frame
+	excess := len(c.in.data) > 0 || c.inputWaits() // the peer went on after its Close frame
 	if !c.client && excess && broken == nil {
 		out.halfClose = true
 		c.limitReading(time.Now().Add(lingerTime), true)

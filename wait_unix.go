@@ -3,6 +3,7 @@
 package websocket
 
 import (
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
@@ -79,6 +80,24 @@ func (c *Conn) attemptRead(fd uintptr) (done bool) {
 		in.n, in.readErr = n, nil
 	}
 	return true
+}
+
+// inputWaits reports whether there is input in the kernel, which is left there.
+// Below TLS it may be no more than an alert; to close the socket over it would
+// reset the connection all the same.
+func (c *Conn) inputWaits() (waits bool) {
+	nc := c.nc
+	if t, ok := nc.(*tls.Conn); ok {
+		nc = t.NetConn()
+	}
+	if raw := rawConnOf(nc); raw != nil {
+		raw.Read(func(fd uintptr) bool {
+			n, _, err := syscall.Recvfrom(int(fd), make([]byte, 1), syscall.MSG_PEEK)
+			waits = err == nil && n > 0
+			return true
+		})
+	}
+	return waits
 }
 
 // tryWrite writes what can be written of p without waiting, so that a deadline
