@@ -183,7 +183,11 @@ func (c *Conn) CloseWithStatus(code StatusCode, reason string) error {
 	}
 	out := &c.out
 	out.mu.Lock()
-	if c.sendClose(code, reason, errClosed, errClosed) {
+	readErr := errClosed
+	if out.closing.broken != nil {
+		readErr = out.closing.broken // a write has found out
+	}
+	if c.sendClose(code, reason, readErr, errClosed) {
 		c.limitReading(out.closeBy, true)
 		c.flushAside()
 	}
@@ -223,7 +227,7 @@ func (c *Conn) CloseNow() error {
 	c.ended(errDropped)
 	closeErr := out.closing.closeErr
 	out.mu.Unlock()
-	return c.closeBelow(closeErr)
+	return c.closeBelow(closeErr, true)
 }
 
 // A tracker knows the connections that an Upgrader has made, so that Shutdown
