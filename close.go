@@ -192,7 +192,11 @@ func (c *Conn) startClose(code StatusCode, reason string) {
 	out := &c.out
 	out.mu.Lock()
 	defer out.mu.Unlock()
-	if c.sendClose(code, reason, errClosed, errClosed) {
+	readErr := errClosed
+	if out.closing.broken != nil {
+		readErr = out.closing.broken // a write has found out
+	}
+	if c.sendClose(code, reason, readErr, errClosed) {
 		c.limitReading(out.closeBy, true)
 		c.flushAside()
 	}
@@ -227,14 +231,18 @@ func (c *Conn) CloseNow() error {
 		c.tryWrite(batch.b)
 		putWriteBuffer(batch)
 	}
+	readErr, cause := errClosed, errDropped
+	if out.closing.broken != nil {
+		readErr, cause = out.closing.broken, out.closing.broken // a write has found out
+	}
 	if out.closing.readErr == nil {
-		out.closing.readErr = errClosed
+		out.closing.readErr = readErr
 	}
 	c.endWriting(errClosed)
-	c.ended(errDropped)
+	c.ended(cause)
 	closeErr := out.closing.closeErr
 	out.mu.Unlock()
-	return c.closeBelow(closeErr)
+	return c.closeBelow(closeErr, true)
 }
 
 // A tracker knows the connections that an Upgrader has made, so that Shutdown

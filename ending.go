@@ -34,29 +34,36 @@ var errEnding = errors.New("closing handshake under way")
 // closes the connection below; not before, since a net.Conn may wait in Close
 // for a read to return, and that read for mu.
 func (c *Conn) ended(closeErr error) {
-	cl := &c.out.closing
+	out := &c.out
+	cl := &out.closing
+	exchanged := cl.state == stateClosed && cl.broken == nil && !out.flushing && out.pending == nil
 	cl.over = true
 	cl.state, _ = cl.state.next(eventEnd)
 	if cl.readErr == nil {
 		cl.readErr = closeErr
 	}
-	if cl.closeErr == nil {
+	if cl.closeErr == nil && !exchanged {
 		cl.closeErr = closeErr
 	}
 	c.ending.Store(true)
-	c.out.notify()
+	out.notify()
 }
 
-// closeBelow closes the connection below, after ended. Unless both Close frames
-// were exchanged it does so without waiting for anything: over TLS that is the
-// connection below TLS, whose own Close may have to wait for its alert to go
-// out.
-func (c *Conn) closeBelow(closeErr error) error {
+// closeBelow closes the connection below, after ended; with atOnce it does not
+// wait for anything. Over TLS that is the connection below TLS, whose own Close
+// may have to wait for its alert to go out, and a WebSocket connection below is
+// dropped in turn.
+func (c *Conn) closeBelow(closeErr error, atOnce bool) error {
 	nc := c.nc
-	if t, ok := nc.(*tls.Conn); ok && closeErr != nil {
+	if t, ok := nc.(*tls.Conn); ok && atOnce {
 		nc = t.NetConn()
 	}
-	err := nc.Close()
+	var err error
+	if s, ok := nc.(*streamConn); ok && atOnce {
+		err = s.CloseNow()
+	} else {
+		err = nc.Close()
+	}
 	if c.tracker != nil {
 		c.tracker.remove(c)
 	}
@@ -105,6 +112,7 @@ func (c *Conn) readFailed(err error) error {
 	case received != nil:
 		in.err = c.answerClose(received)
 	case errors.Is(err, os.ErrDeadlineExceeded) && !c.brokenAndRead():
+		c.settleDebts()
 		return errReadDeadline // not for good
 	default:
 		in.err = c.shut(c.abnormal(err))
@@ -208,7 +216,7 @@ func (c *Conn) completeClose() error {
 		out.mu.Lock()
 	}
 	broken := out.closing.broken
-	excess := len(c.in.data) > 0 // the peer went on after its Close frame
+	excess := len(c.in.data) > 0 || c.inputWaits() // the peer went on after its Close frame
 	if !c.client && excess && broken == nil {
 		out.halfClose = true
 		c.limitReading(time.Now().Add(lingerTime), true)
@@ -270,7 +278,7 @@ func (c *Conn) shut(closeErr error) error {
 	readErr, closeErr := out.closing.readErr, out.closing.closeErr
 	out.mu.Unlock()
 	if !wasOver {
-		c.closeBelow(closeErr)
+		c.closeBelow(closeErr, closeErr != nil)
 	}
 	return readErr
 }

@@ -44,6 +44,7 @@ type writeHalf struct {
 
 	deadline time.Time // the application's
 	armed    time.Time // what has been set on the connection
+	flushBy  time.Time // when the flush that began last has to be over
 	closeBy  time.Time // when the closing handshake has to be over
 
 	timer struct {
@@ -147,6 +148,7 @@ func (c *Conn) takeLine() error {
 	out.mu.Unlock()
 	<-turn
 	out.mu.Lock()
+	c.watchLine()
 	return out.err
 }
 
@@ -181,6 +183,7 @@ func (c *Conn) takeRole() error {
 	out.mu.Unlock()
 	<-r.done
 	out.mu.Lock()
+	c.watchLine()
 	if out.err != nil {
 		if r.granted {
 			c.passRole()
