@@ -305,6 +305,7 @@ func (p *peer) wire(frames string) []byte {
 				n += 8
 			}
 			b[1] |= maskBit
+			n = min(n, len(b)) // a header that is cut has no mask yet
 			b = slices.Insert(b, n, testMaskKey[:]...)
 			Mask(b[n+4:], testMaskKey, 0)
 		}
