@@ -146,12 +146,12 @@ func echo(c *Conn) error {
 	}
 }
 
-func wantMessage(t testing.TB, c *Conn, op Opcode, payload, because string) {
+func wantMessage(t testing.TB, c *Conn, op Opcode, payload string, because ...string) {
 	t.Helper()
 	gotOp, p, err := c.ReadMessage(nil)
 	if err != nil || gotOp != op || string(p) != payload {
 		t.Fatalf("ReadMessage returned a %v message %s, error %v\nwant a %v message %s: %s",
-			gotOp, brief(p), err, op, brief([]byte(payload)), because)
+			gotOp, brief(p), err, op, brief([]byte(payload)), strings.Join(because, ""))
 	}
 }
 
