@@ -73,7 +73,7 @@ func (c *Conn) attemptRead(fd uintptr) (done bool) {
 	case err != nil:
 		in.n, in.readErr = 0, c.opError("read", err)
 	case n == 0:
-		in.n, in.readErr = 0, io.EOF
+		in.n, in.readErr = 0, ioError{io.EOF} // not that of a message
 	default:
 		in.n, in.readErr = n, nil
 	}
