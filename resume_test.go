@@ -78,7 +78,7 @@ func resumePipe(t *testing.T, client bool, cut int, how string, read func(*readi
 		ended := async(func() error { return read(r) })
 		talk.answers(p, how)
 		p.close()
-		talk.check(t, p, r, <-ended, how)
+		talk.check(t, r, <-ended, how)
 		if r.struck != want {
 			t.Fatalf("%s: %d deadlines struck, want %d", how, r.struck, want)
 		}
@@ -108,7 +108,7 @@ func resumeTCP(t *testing.T, client bool, cut int, how string, read func(*readin
 	ended := async(func() error { return read(r) })
 	talk.answers(p, how)
 	p.close()
-	talk.check(t, p, r, <-ended, how)
+	talk.check(t, r, <-ended, how)
 	if r.struck != want {
 		t.Fatalf("%s: %d deadlines struck, want %d", how, r.struck, want)
 	}

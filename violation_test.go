@@ -357,3 +357,23 @@ func TestTooBigArrives(t *testing.T) {
 		}
 	})
 }
+
+// TestFailureTellsPeerThatHasEnded: a peer that closed its sending direction
+// behind what it did wrong is told all the same.
+func TestFailureTellsPeerThatHasEnded(t *testing.T) {
+	for _, connect := range []connectFunc{overTCP, overTLS, overScrambler} {
+		inBothRoles(t, func(t *testing.T, client bool) {
+			for range 20 {
+				c, p := newPeer(t, connect, connConfig{client: client})
+				p.send(p.wire("83 00"))
+				p.waitSent()
+				p.closeWrite()
+				ended := readError(c)
+				p.wantClose(StatusProtocolError, "5.2: opcode 3, and the end of input right behind it")
+				p.wantEOF("the connection has failed")
+				p.close()
+				wantProtocolError(t, <-ended, StatusProtocolError, "5.2: opcode 3")
+			}
+		})
+	}
+}
