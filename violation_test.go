@@ -169,8 +169,9 @@ func TestDeclaredLengthCostsNothing(t *testing.T) {
 				p.waitSent()
 				p.closeWrite()
 				test.want(t, <-ended, way.name)
-				// Growing by doubling costs four times the payload in all.
-				if got, most := after.TotalAlloc-before.TotalAlloc, uint64(256<<10+5*test.payload); got > most {
+				// Growing step by step costs several times the payload in all,
+				// and the race detector has pools forget their buffers.
+				if got, most := after.TotalAlloc-before.TotalAlloc, uint64(256<<10+5*test.payload); got > most && !raceDetector {
 					t.Errorf("%s: %q with %d bytes of payload took %d bytes of memory, want at most %d", way.name, test.header, test.payload, got, most)
 				}
 			}
