@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"io"
+	"math"
 	"os"
 	"time"
 )
@@ -232,6 +233,7 @@ func (c *Conn) completeClose() error {
 // linger reads and drops until there is no more, or the time is up.
 func (c *Conn) linger() {
 	in := &c.in
+	in.remaining = math.MaxInt64 // as inside a frame: by the buffer, where there is input
 	for {
 		in.data, in.nrest = in.data[:0], 0
 		if err := c.fill(); err != nil {
