@@ -232,6 +232,7 @@ func (c *Conn) completeClose() error {
 // linger reads and drops until there is no more, or the time is up.
 func (c *Conn) linger() {
 	in := &c.in
+	in.remaining = 1 // not between frames any more, where reads may be small
 	for {
 		in.data, in.nrest = in.data[:0], 0
 		if err := c.fill(); err != nil {

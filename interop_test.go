@@ -22,9 +22,9 @@ import (
 	"time"
 )
 
-// A peer is an implementation that shares no code with this one. Its script in
+// An otherPeer is an implementation that shares no code with this one. Its script in
 // testdata/interop says which commands it takes and which events it reports.
-type peer struct {
+type otherPeer struct {
 	*process
 	nginx string // the path of the nginx to put in between, if any
 }
@@ -56,13 +56,13 @@ func TestInteropPythonWebsockets(t *testing.T) {
 // testPeer has a peer, one process for each subtest, talk to this library in
 // either role, directly and through nginx.
 func testPeer(t *testing.T, interpreter, script string) {
-	for name, between := range map[string]func(*testing.T, peer) func(*testing.T) *Conn{
+	for name, between := range map[string]func(*testing.T, otherPeer) func(*testing.T) *Conn{
 		"client": acceptFrom,
 		"server": dialTo,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			p := peer{start(t, exec.Command(interpreter, script)), ""}
+			p := otherPeer{start(t, exec.Command(interpreter, script)), ""}
 			connect := between(t, p)
 			exchange(t, p, connect)
 			failTooBig(t, p, connect)
@@ -70,14 +70,14 @@ func testPeer(t *testing.T, interpreter, script string) {
 		t.Run(name+" through nginx", func(t *testing.T) {
 			t.Parallel()
 			nginx := lookForNginx(t)
-			p := peer{start(t, exec.Command(interpreter, script)), nginx}
+			p := otherPeer{start(t, exec.Command(interpreter, script)), nginx}
 			exchange(t, p, between(t, p))
 		})
 	}
 }
 
 // acceptFrom makes the peer a client. What it returns makes a connection.
-func acceptFrom(t *testing.T, p peer) func(*testing.T) *Conn {
+func acceptFrom(t *testing.T, p otherPeer) func(*testing.T) *Conn {
 	upgrader := Upgrader{Subprotocols: []string{"superchat", "chat"}}
 	conns := make(chan *Conn, 1)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -104,7 +104,7 @@ func acceptFrom(t *testing.T, p peer) func(*testing.T) *Conn {
 }
 
 // dialTo makes the peer a server. What it returns makes a connection.
-func dialTo(t *testing.T, p peer) func(*testing.T) *Conn {
+func dialTo(t *testing.T, p otherPeer) func(*testing.T) *Conn {
 	p.do("listen", "superchat")
 	url := p.url("127.0.0.1:" + p.event("listening")[0])
 	dialer := Dialer{Subprotocols: []string{"chat", "superchat"}}
@@ -121,7 +121,7 @@ func dialTo(t *testing.T, p peer) func(*testing.T) *Conn {
 }
 
 // url is where the peer, or this library, reaches a server at addr.
-func (p peer) url(addr string) string {
+func (p otherPeer) url(addr string) string {
 	if p.nginx != "" {
 		addr = startNginx(p.t, p.nginx, addr)
 	}
@@ -129,7 +129,7 @@ func (p peer) url(addr string) string {
 }
 
 // do gives the peer a command.
-func (p peer) do(command ...string) {
+func (p otherPeer) do(command ...string) {
 	p.t.Helper()
 	line, err := json.Marshal(command)
 	if err != nil {
@@ -141,7 +141,7 @@ func (p peer) do(command ...string) {
 }
 
 // event returns what the peer's next event says, which must be of this kind.
-func (p peer) event(kind string) []string {
+func (p otherPeer) event(kind string) []string {
 	p.t.Helper()
 	var event []string
 	line := p.line()
@@ -155,7 +155,7 @@ func (p peer) event(kind string) []string {
 }
 
 // want fails unless the peer's next event is exactly this one.
-func (p peer) want(kind string, details ...string) {
+func (p otherPeer) want(kind string, details ...string) {
 	p.t.Helper()
 	if got := p.event(kind); !slices.Equal(got, details) {
 		p.t.Fatalf("%s reports %s %.100q, want %.100q", p.name, kind, got, details)
@@ -163,7 +163,7 @@ func (p peer) want(kind string, details ...string) {
 }
 
 // wantMessage is want for a message or a Pong.
-func (p peer) wantMessage(kind string, payload []byte) {
+func (p otherPeer) wantMessage(kind string, payload []byte) {
 	p.t.Helper()
 	got := p.event(kind)
 	if len(got) != 1 || got[0] != encode(payload) {
@@ -175,7 +175,7 @@ func encode(payload []byte) string { return base64.StdEncoding.EncodeToString(pa
 
 // exchange says all there is to say over connections between p and this
 // library, whichever of them is the server.
-func exchange(t *testing.T, p peer, connect func(*testing.T) *Conn) {
+func exchange(t *testing.T, p otherPeer, connect func(*testing.T) *Conn) {
 	open := func() (*Conn, <-chan received) {
 		t.Helper()
 		c := connect(t)
@@ -302,7 +302,7 @@ func sample(op Opcode, n int) []byte {
 
 // exchangeMessages sends messages of every kind and length, one after the
 // other in either direction: whole and fragmented.
-func exchangeMessages(t *testing.T, p peer, c *Conn, in <-chan received) {
+func exchangeMessages(t *testing.T, p otherPeer, c *Conn, in <-chan received) {
 	t.Helper()
 	for _, n := range []int{0, 1, 125, 126, 127, 65535, 65536, 100_000, 1 << 20} {
 		for _, op := range []Opcode{OpText, OpBinary} {
@@ -338,7 +338,7 @@ func exchangeMessages(t *testing.T, p peer, c *Conn, in <-chan received) {
 }
 
 // exchangeControls has Pings answered in either direction.
-func exchangeControls(t *testing.T, p peer, c *Conn) {
+func exchangeControls(t *testing.T, p otherPeer, c *Conn) {
 	t.Helper()
 	for _, payload := range [][]byte{nil, []byte("ping"), sample(OpBinary, maxControlPayload)} {
 		p.do("ping", encode(payload))
@@ -354,7 +354,7 @@ func exchangeControls(t *testing.T, p peer, c *Conn) {
 }
 
 // exchangeMany sends large messages in both directions at once.
-func exchangeMany(t *testing.T, p peer, c *Conn, in <-chan received) {
+func exchangeMany(t *testing.T, p otherPeer, c *Conn, in <-chan received) {
 	t.Helper()
 	const count = 8
 	payload := sample(OpBinary, 1<<20)
@@ -382,7 +382,7 @@ func exchangeMany(t *testing.T, p peer, c *Conn, in <-chan received) {
 
 // failTooBig has the peer send more than the read limit. It must learn why the
 // connection fails although it is still sending then.
-func failTooBig(t *testing.T, p peer, connect func(*testing.T) *Conn) {
+func failTooBig(t *testing.T, p otherPeer, connect func(*testing.T) *Conn) {
 	t.Helper()
 	c := connect(t)
 	p.want("open", "superchat")
