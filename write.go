@@ -59,7 +59,7 @@ type writeHalf struct {
 	latestPong    []byte
 	hasLatestPong bool
 	pings         []*ping // waiting, in the order of their ids
-	pingID        uint64
+	pingID        uint64  // of the last; the first is random, for peers that count in Pongs of their own
 
 	// Messages given to Enqueue while a NextWriter is open.
 	streaming bool
