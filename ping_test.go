@@ -12,17 +12,6 @@ import (
 	"time"
 )
 
-// wantPing: the next thing that comes is a Ping. It returns its payload.
-func (p *peer) wantPing(because string) string {
-	p.t.Helper()
-	h, payload, err := p.readFrame()
-	if err != nil || h.Opcode != OpPing || !h.Fin {
-		p.t.Fatalf("the peer got a %v frame, error %v, want a Ping: %s", h.Opcode, err, because)
-	}
-	p.checkHeader(h)
-	return string(payload)
-}
-
 // wantPending: a call has not returned. The other goroutines have had the
 // chance to let it, since something has been sent and received meanwhile.
 func wantPending(t testing.TB, result <-chan error, because string) {
