@@ -155,6 +155,18 @@ func TestWriteDeadlinePassedBefore(t *testing.T) {
 		}
 		wantWriteTimedOut(t, c)
 	})
+
+	// Also where it would not have to wait for anything.
+	inBothRoles(t, func(t *testing.T, client bool) {
+		synctest.Test(t, func(t *testing.T) {
+			c, _, _ := heldReply(t, client)
+			c.SetWriteDeadline(longPast)
+			if err := c.WriteMessage(OpText, []byte("late")); !errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Fatalf("WriteMessage returned %v, want os.ErrDeadlineExceeded", err)
+			}
+			wantWriteTimedOut(t, c)
+		})
+	})
 }
 
 // TestWriteTimeout: no write takes longer than that, however often the

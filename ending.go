@@ -140,10 +140,18 @@ func (c *Conn) failConnection(reason *ProtocolError) error {
 	}
 	out.closing.closeErr = reason
 	out.halfClose = true
-	c.limitReading(time.Now().Add(lingerTime), true)
+	end := time.Now().Add(lingerTime)
+	c.limitReading(end, true)
+	out.closeBy = earlier(out.closeBy, end)
+	if out.flushing {
+		c.armWrite(c.writeDeadline(false))
+	}
 	c.flushAside()
 	out.mu.Unlock()
 	c.linger()
+	out.mu.Lock()
+	c.awaitFlushed() // the peer may have ended before our Close frame has left
+	out.mu.Unlock()
 	return c.shut(reason)
 }
 
@@ -209,12 +217,7 @@ func (c *Conn) awaitClose() error {
 func (c *Conn) completeClose() error {
 	out := &c.out
 	out.mu.Lock()
-	for out.flushing && !out.closing.over {
-		left := out.watch()
-		out.mu.Unlock()
-		<-left
-		out.mu.Lock()
-	}
+	c.awaitFlushed()
 	broken := out.closing.broken
 	excess := len(c.in.data) > 0 || c.inputWaits() // the peer went on after its Close frame
 	if !c.client && excess && broken == nil {
@@ -229,9 +232,22 @@ func (c *Conn) completeClose() error {
 	return c.shut(broken)
 }
 
+// awaitFlushed waits until nothing is pending, which the write deadline of an
+// ending connection bounds. The caller holds mu, which is released meanwhile.
+func (c *Conn) awaitFlushed() {
+	out := &c.out
+	for out.flushing && !out.closing.over {
+		left := out.watch()
+		out.mu.Unlock()
+		<-left
+		out.mu.Lock()
+	}
+}
+
 // linger reads and drops until there is no more, or the time is up.
 func (c *Conn) linger() {
 	in := &c.in
+	in.remaining = 1 // not between frames any more, where reads may be small
 	for {
 		in.data, in.nrest = in.data[:0], 0
 		if err := c.fill(); err != nil {

@@ -3,7 +3,6 @@ package websocket_test
 import (
 	"bufio"
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -157,6 +156,47 @@ func ExampleUpgrader() {
 	// client: talks v1.example.com
 	// client: refused with status 403
 	// server: websocket: handshake failed: origin "https://example.net" is not allowed
+}
+
+// Shutdown stands beside that of net/http, which does not know the connections
+// that have been upgraded.
+func ExampleUpgrader_Shutdown() {
+	var upgrader websocket.Upgrader
+	handler := func(w http.ResponseWriter, r *http.Request) {
+		c, err := upgrader.Upgrade(w, r)
+		if err != nil {
+			return // after Shutdown: with status 503
+		}
+		defer c.CloseNow()
+		for err == nil {
+			_, _, err = c.NextReader()
+		}
+	}
+	ln, err := net.Listen("tcp", "localhost:0")
+	if err != nil {
+		log.Fatal(err)
+	}
+	server := &http.Server{Handler: http.HandlerFunc(handler)}
+	go server.Serve(ln)
+
+	c, _, err := websocket.Dial(context.Background(), "ws://"+ln.Addr().String())
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer c.CloseNow()
+	ended := make(chan error)
+	go func() {
+		_, _, err := c.ReadMessage(nil)
+		ended <- err
+	}()
+
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	if err := errors.Join(upgrader.Shutdown(ctx), server.Shutdown(ctx)); err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(<-ended)
+	// Output: websocket: closed by the peer: 1001 (going away)
 }
 
 func ExampleDial() {
@@ -319,6 +359,57 @@ func ExampleConn_NextWriter() {
 	// line 2
 }
 
+// Enqueue never waits: a client that does not keep up loses its connection and
+// holds up nobody. Each connection needs somebody to read, as ever.
+func ExampleConn_Enqueue() {
+	upgrader := websocket.Upgrader{
+		PingInterval: 30 * time.Second, // finds clients that have vanished
+		MaxQueued:    256 << 10,
+	}
+	conns := make(chan *websocket.Conn)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		c, err := upgrader.Upgrade(w, r)
+		if err != nil {
+			return
+		}
+		defer c.CloseNow()
+		conns <- c
+		for err == nil {
+			_, _, err = c.NextReader()
+		}
+	}))
+	defer server.Close()
+
+	var room []*websocket.Conn
+	var clients []*websocket.Conn
+	for range 3 {
+		c, _, err := websocket.Dial(context.Background(), server.URL)
+		if err != nil {
+			log.Fatal(err)
+		}
+		defer c.CloseNow()
+		clients, room = append(clients, c), append(room, <-conns)
+	}
+
+	news, err := websocket.NewPreparedMessage(websocket.OpText, []byte("news for all"))
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, c := range room {
+		if err := c.Enqueue(news); errors.Is(err, websocket.ErrQueueFull) {
+			c.CloseNow()
+		}
+	}
+	for _, c := range clients {
+		_, msg, err := c.ReadMessage(nil)
+		fmt.Printf("%s %v\n", msg, err)
+	}
+	// Output:
+	// news for all <nil>
+	// news for all <nil>
+	// news for all <nil>
+}
+
 // When a Ping has been answered, the peer has read all that was written before.
 func ExampleConn_Ping() {
 	c, shutDown := dialEcho()
@@ -399,47 +490,4 @@ func ExampleStreamConn() {
 	line, err := bufio.NewReader(stream).ReadString('\n')
 	fmt.Printf("%q %v\n", line, err)
 	// Output: "where a message ends does not matter\n" <nil>
-}
-
-// The key and the answer to it are those of section 1.3.
-func ExampleAcceptKey() {
-	fmt.Println(websocket.AcceptKey("dGhlIHNhbXBsZSBub25jZQ=="))
-	// Output: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=
-}
-
-// The frame is the masked one of section 5.7.
-func ExampleParseFrameHeader() {
-	frame := []byte{0x81, 0x85, 0x37, 0xfa, 0x21, 0x3d, 0x7f, 0x9f, 0x4d, 0x51, 0x58}
-
-	h, n, err := websocket.ParseFrameHeader(frame)
-	if err != nil {
-		log.Fatal(err)
-	}
-	if n == 0 {
-		log.Fatal("more bytes are needed")
-	}
-	payload := frame[n:][:h.Length]
-	websocket.Mask(payload, h.MaskKey, 0)
-	fmt.Printf("%v, %d bytes: %s\n", h.Opcode, h.Length, payload)
-	// Output: text, 5 bytes: Hello
-}
-
-func ExampleFrameHeader_Append() {
-	body := binary.BigEndian.AppendUint16(nil, uint16(websocket.StatusGoingAway))
-	h := websocket.FrameHeader{Fin: true, Opcode: websocket.OpClose, Length: int64(len(body))}
-	frame := append(h.Append(nil), body...)
-	fmt.Printf("% x\n", frame)
-	// Output: 88 02 03 e9
-}
-
-// A payload that arrives in pieces is unmasked piece by piece.
-func ExampleMask() {
-	key := [4]byte{0x37, 0xfa, 0x21, 0x3d}
-	pos := 0
-	for _, piece := range [][]byte{{0x7f}, {0x9f, 0x4d}, {0x51, 0x58}} {
-		pos = websocket.Mask(piece, key, pos)
-		fmt.Printf("%s", piece)
-	}
-	fmt.Println()
-	// Output: Hello
 }

@@ -22,8 +22,8 @@ import (
 	"time"
 )
 
-// An otherPeer is an implementation that shares no code with this one. Its script in
-// testdata/interop says which commands it takes and which events it reports.
+// An otherPeer is an implementation that shares no code with this one. Its script
+// in testdata/interop says which commands it takes and which events it reports.
 type otherPeer struct {
 	*process
 	nginx string // the path of the nginx to put in between, if any

@@ -1,6 +1,7 @@
 package websocket
 
 import (
+	"flag"
 	"fmt"
 	"os"
 	"runtime"
@@ -9,10 +10,11 @@ import (
 	"time"
 )
 
-// TestMain poisons pooled buffers and fails where goroutines of the package
+// TestMain poisons pooled buffers, except for benchmarks, and fails where goroutines of the package
 // are left when all tests have ended.
 func TestMain(m *testing.M) {
-	poison = true
+	flag.Parse()
+	poison = flag.Lookup("test.bench").Value.String() == "" // which costs time
 	code := m.Run()
 	if code == 0 {
 		if left := leakedGoroutines(); left != "" {

@@ -169,7 +169,7 @@ var readings = []struct {
 }
 
 // check: the conversation has come as it was sent.
-func (v conversation) check(t testing.TB, p *peer, r *reading, err error, how string) {
+func (v conversation) check(t testing.TB, r *reading, err error, how string) {
 	t.Helper()
 	if !slices.Equal(r.messages, v.messages) {
 		t.Fatalf("%s: the messages read are %q\nwant %q", how, r.messages, v.messages)
@@ -207,7 +207,7 @@ func TestReadSplitAnywhere(t *testing.T) {
 			talk.answers(p, how)
 			p.close()
 			err := <-ended
-			talk.check(t, p, r, err, how)
+			talk.check(t, r, err, how)
 			wantEnded(t, c, err)
 		}
 	})

@@ -135,6 +135,9 @@ func (c *Conn) WriteMessage(op Opcode, p []byte) error {
 // and is the head of the line afterwards, until it calls leaveLine.
 func (c *Conn) takeLine() error {
 	out := &c.out
+	if d := out.deadline; out.err == nil && !d.IsZero() && !time.Now().Before(d) {
+		c.writeFailed(os.ErrDeadlineExceeded)
+	}
 	if out.err != nil {
 		return out.err
 	}

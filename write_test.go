@@ -39,8 +39,10 @@ const tooLarge = 4 << 20
 // where its result will be.
 func stuckWriter(t testing.TB, c *Conn) <-chan error {
 	t.Helper()
+	flushing := func(out *writeHalf) bool { return out.flushing }
+	waitUntil(t, "nobody writes", inState(c, func(out *writeHalf) bool { return !flushing(out) }))
 	result := async(func() error { return c.WriteMessage(OpBinary, make([]byte, tooLarge)) })
-	waitUntil(t, "the writer has begun", inState(c, func(out *writeHalf) bool { return out.flushing }))
+	waitUntil(t, "the writer has begun", inState(c, flushing))
 	return result
 }
 

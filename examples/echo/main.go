@@ -12,11 +12,11 @@ import (
 	"flag"
 	"fmt"
 	"log"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
 	"os/signal"
-	"sync"
 	"time"
 
 	"rfc6455.example/websocket"
@@ -27,7 +27,7 @@ var page []byte
 
 func main() {
 	addr := flag.String("addr", "localhost:9998", "listen on `host:port`")
-	var upgrader websocket.Upgrader
+	upgrader := websocket.Upgrader{Logger: slog.Default()}
 	flag.Func("origin", "accept pages from `pattern` too, such as https://*.example.com,\n"+
 		"or null for a page opened from a file; may be repeated",
 		func(pattern string) error {
@@ -35,7 +35,7 @@ func main() {
 			return nil
 		})
 	flag.Parse()
-	log.SetOutput(os.Stdout)
+	log.SetOutput(os.Stdout) // and with it that of slog.Default
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	context.AfterFunc(ctx, stop) // a second Ctrl-C does not wait for anybody
@@ -67,59 +67,49 @@ func publicHost(addr string, listening net.Addr) string {
 // serve answers on ln until ctx ends. Then it closes the open connections with
 // 1001, waits for them and returns nil.
 func serve(ctx context.Context, ln net.Listener, upgrader *websocket.Upgrader) error {
-	var open sync.WaitGroup
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
 		w.Write(page)
 	})
 	mux.HandleFunc("GET /echo", func(w http.ResponseWriter, r *http.Request) {
-		open.Add(1) // before the upgrade: until then server.Shutdown waits
-		defer open.Done()
-
 		c, err := upgrader.Upgrade(w, r)
 		if err != nil {
-			log.Printf("%s: %v", r.RemoteAddr, err) // the client has its answer
-			return
+			return // the client has its answer, and the log a line
 		}
 		defer c.CloseNow()
-		stop := context.AfterFunc(ctx, func() {
-			c.CloseWithStatus(websocket.StatusGoingAway, "server shuts down")
-		})
-		defer stop()
-		log.Printf("%s: open", r.RemoteAddr)
-		log.Printf("%s: %v", r.RemoteAddr, echo(c))
+		echo(c)
 	})
 
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
-	shut := make(chan struct{})
+	down := make(chan struct{})
 	context.AfterFunc(ctx, func() {
-		defer close(shut)
-		grace, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+		defer close(down)
+		grace, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		defer cancel()
-		if server.Shutdown(grace) != nil {
-			server.Close()
+		// net/http does not know the connections that have been upgraded.
+		if err := upgrader.Shutdown(grace); err != nil {
+			log.Print(err)
 		}
+		// Its Shutdown would wait seconds for the sockets that a browser opens
+		// in advance, and there are no long requests to wait for.
+		server.Close()
 	})
 	if err := server.Serve(ln); err != http.ErrServerClosed {
 		return err
 	}
-	<-shut
-	open.Wait()
+	<-down
 	return nil
 }
 
-// echo sends back every message until the connection ends, and returns why it
-// did.
-func echo(c *websocket.Conn) (err error) {
+// echo sends back every message until the connection ends.
+func echo(c *websocket.Conn) {
 	var op websocket.Opcode
 	var buf []byte // one for all messages
-	for {
-		if op, buf, err = c.ReadMessage(buf[:0]); err != nil {
-			return err
-		}
-		if err = c.WriteMessage(op, buf); err != nil {
-			return err
+	var err error
+	for err == nil {
+		if op, buf, err = c.ReadMessage(buf[:0]); err == nil {
+			err = c.WriteMessage(op, buf)
 		}
 	}
 }
