@@ -53,8 +53,12 @@ func (c *Conn) ended(closeErr error) {
 // out.
 func (c *Conn) closeBelow(closeErr error) error {
 	nc := c.nc
-	if t, ok := nc.(*tls.Conn); ok && closeErr != nil {
-		nc = t.NetConn()
+	for closeErr != nil {
+		t, ok := nc.(*tls.Conn)
+		if !ok {
+			break
+		}
+		nc = t.NetConn() // which is TLS again where that is how to reach a proxy
 	}
 	err := nc.Close()
 	if c.tracker != nil {

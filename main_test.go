@@ -9,10 +9,12 @@ import (
 	"time"
 )
 
-// TestMain poisons pooled buffers and fails where goroutines of the package
-// are left when all tests have ended.
+// TestMain poisons pooled buffers, keeps proxies of the environment out of the
+// tests and fails where goroutines of the package are left when all tests have
+// ended.
 func TestMain(m *testing.M) {
 	poison = true
+	os.Setenv("NO_PROXY", "*")
 	code := m.Run()
 	if code == 0 {
 		if left := leakedGoroutines(); left != "" {
