@@ -55,8 +55,8 @@ func putWriteBuffer(b *buffer) {
 func (b *buffer) poison() {
 	if poison {
 		all := b.b[:cap(b.b)]
-		for i := range all {
-			all[i] = 0xDB
+		for n := copy(all, "\xDB"); n < len(all); n *= 2 {
+			copy(all[n:], all[:n])
 		}
 	}
 }

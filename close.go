@@ -3,6 +3,7 @@ package websocket
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"runtime"
 	"strconv"
@@ -181,22 +182,36 @@ func (c *Conn) CloseWithStatus(code StatusCode, reason string) error {
 	case len(reason) > maxCloseReason || !utf8.ValidString(reason):
 		return errBadCloseReason
 	}
+	c.startClose(code, reason)
+	return c.endClose()
+}
+
+// startClose begins the closing handshake, if that has not been done, and does
+// not wait.
+func (c *Conn) startClose(code StatusCode, reason string) {
 	out := &c.out
 	out.mu.Lock()
-	if c.sendClose(code, reason, errClosed, errClosed) {
+	defer out.mu.Unlock()
+	readErr := errClosed
+	if out.closing.broken != nil {
+		readErr = out.closing.broken // a write has found out
+	}
+	if c.sendClose(code, reason, readErr, errClosed) {
 		c.limitReading(out.closeBy, true)
 		c.flushAside()
 	}
-	out.mu.Unlock()
+}
 
+// endClose waits for the end of the closing handshake.
+func (c *Conn) endClose() error {
 	// A reader at work ends the handshake itself. It is bounded by the same
 	// time, so that there is no need to wait for less than its turn.
 	c.in.lock()
 	defer c.in.unlock()
 	c.readFailed(errEnding)
-	out.mu.Lock()
-	defer out.mu.Unlock()
-	return out.closing.closeErr
+	c.out.mu.Lock()
+	defer c.out.mu.Unlock()
+	return c.out.closing.closeErr
 }
 
 // CloseNow drops the connection without a closing handshake and never waits.
@@ -216,14 +231,18 @@ func (c *Conn) CloseNow() error {
 		c.tryWrite(batch.b)
 		putWriteBuffer(batch)
 	}
+	readErr, cause := errClosed, errDropped
+	if out.closing.broken != nil {
+		readErr, cause = out.closing.broken, out.closing.broken // a write has found out
+	}
 	if out.closing.readErr == nil {
-		out.closing.readErr = errClosed
+		out.closing.readErr = readErr
 	}
 	c.endWriting(errClosed)
-	c.ended(errDropped)
+	c.ended(cause)
 	closeErr := out.closing.closeErr
 	out.mu.Unlock()
-	return c.closeBelow(closeErr)
+	return c.closeBelow(closeErr, true)
 }
 
 // A tracker knows the connections that an Upgrader has made, so that Shutdown
@@ -231,9 +250,12 @@ func (c *Conn) CloseNow() error {
 type tracker struct {
 	mu       sync.Mutex
 	conns    map[weak.Pointer[Conn]]struct{}
-	shut     bool
+	shut     bool           // no more handshakes
+	dropping bool           // and no more connections
 	entering sync.WaitGroup // upgrades under way
 }
+
+var errShutDown = errors.New("websocket: the server has been shut down")
 
 // enter announces a connection, which Shutdown waits for until leave. It
 // reports false after Shutdown.
@@ -249,17 +271,22 @@ func (t *tracker) enter() bool {
 
 func (t *tracker) leave() { t.entering.Done() }
 
-// add makes c known until it ends or is dropped by everyone.
-func (t *tracker) add(c *Conn) {
+// add makes c known until it ends or is dropped by everyone. It reports false
+// where Shutdown does not wait for c any more.
+func (t *tracker) add(c *Conn) bool {
 	w := weak.Make(c)
 	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.dropping {
+		return false
+	}
 	if t.conns == nil {
 		t.conns = make(map[weak.Pointer[Conn]]struct{})
 	}
 	t.conns[w] = struct{}{}
-	t.mu.Unlock()
 	c.tracker = t
 	runtime.AddCleanup(c, t.forget, w)
+	return true
 }
 
 func (t *tracker) remove(c *Conn) { t.forget(weak.Make(c)) }
@@ -282,31 +309,26 @@ func (t *tracker) forget(w weak.Pointer[Conn]) {
 // [http.Server.Shutdown] neither knows of these connections nor waits for
 // them: call both. An Upgrader that has been shut down stays so.
 func (u *Upgrader) Shutdown(ctx context.Context) error {
-	t := &u.tracker
-	t.mu.Lock()
-	t.shut = true
-	t.mu.Unlock()
-	t.entering.Wait() // no longer than it takes to write a 101
-
-	t.mu.Lock()
-	var open []*Conn
-	for w := range t.conns {
-		if c := w.Value(); c != nil {
-			open = append(open, c)
-		}
+	open := u.tracker.shutDown(ctx)
+	for _, c := range open {
+		c.startClose(StatusGoingAway, "")
 	}
-	t.mu.Unlock()
-
 	// When ctx ends, whoever waits in a closing handshake is cut short.
+	dropped := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
+		defer close(dropped)
 		for _, c := range open {
 			c.CloseNow()
 		}
 	})
-	defer stop()
+	defer func() {
+		if !stop() {
+			<-dropped
+		}
+	}()
 	failed := make(chan bool, len(open))
 	for _, c := range open {
-		go func() { failed <- c.CloseWithStatus(StatusGoingAway, "") != nil }()
+		go func() { failed <- c.endClose() != nil }()
 	}
 	n := 0
 	for range open {
@@ -321,4 +343,31 @@ func (u *Upgrader) Shutdown(ctx context.Context) error {
 		return fmt.Errorf("websocket: shutdown: %d of %d connections dropped: %w", n, len(open), context.Cause(ctx))
 	}
 	return fmt.Errorf("websocket: shutdown: %d of %d connections ended without a closing handshake", n, len(open))
+}
+
+// shutDown lets nothing enter any more and returns the connections that are
+// open, those of upgrades under way included unless ctx ends before them.
+func (t *tracker) shutDown(ctx context.Context) (open []*Conn) {
+	t.mu.Lock()
+	t.shut = true
+	t.mu.Unlock()
+	entered := make(chan struct{})
+	go func() { // no longer than it takes to write a 101
+		t.entering.Wait()
+		close(entered)
+	}()
+	select {
+	case <-entered:
+	case <-ctx.Done():
+	}
+
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.dropping = true
+	for w := range t.conns {
+		if c := w.Value(); c != nil {
+			open = append(open, c)
+		}
+	}
+	return open
 }

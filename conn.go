@@ -3,6 +3,7 @@ package websocket
 import (
 	"log/slog"
 	"math"
+	"math/rand/v2"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -83,6 +84,7 @@ func newConn(nc net.Conn, cfg connConfig) *Conn {
 	if c.out.maxQueued == 0 {
 		c.out.maxQueued = defaultMaxQueued
 	}
+	c.out.pingID = rand.Uint64() >> 1
 	c.in.init(c, cfg.early)
 	c.SetReadLimit(cfg.readLimit)
 	c.startKeepalive(cfg.pingInterval, cfg.pongTimeout)

@@ -119,10 +119,15 @@ func (c *Conn) Ping(ctx context.Context) error {
 		return p.err
 	case <-ctx.Done():
 		out.mu.Lock()
-		out.pings = slices.DeleteFunc(out.pings, func(q *ping) bool { return q == p })
+		out.forgetPing(p)
 		out.mu.Unlock()
 		return context.Cause(ctx)
 	}
+}
+
+// forgetPing gives up waiting for the Pong of p, if it waits at all.
+func (out *writeHalf) forgetPing(p *ping) {
+	out.pings = slices.DeleteFunc(out.pings, func(q *ping) bool { return q == p })
 }
 
 // sendPing sends a Ping without waiting. The caller holds mu.
@@ -179,11 +184,15 @@ type keepalive struct {
 	timeout    time.Duration
 	heardAt    time.Time
 	pinged     bool // since heardAt
+	ping       *ping
 	probing    bool // the read under way is the last before the verdict
+	probeBy    time.Time
 	foundEmpty bool // it has looked and found nothing
 }
 
-// probeTime bounds the read before the verdict.
+// probeTime bounds the read before the verdict. A probe that ends this much
+// later than it should, or that found no time to look, says more about us than
+// about the peer and is made again.
 const probeTime = 100 * time.Millisecond
 
 func (c *Conn) startKeepalive(interval, timeout time.Duration) {
@@ -205,6 +214,21 @@ func (k *keepalive) heard() {
 	}
 }
 
+// probeBegins and probeEnds stand around a read of a connection that does not
+// say whether it has looked for input. It has if it took its time.
+func (k *keepalive) probeBegins() (began time.Time) {
+	if k.probing {
+		began = time.Now()
+	}
+	return began
+}
+
+func (k *keepalive) probeEnds(began time.Time) {
+	if k.probing {
+		k.foundEmpty = time.Since(began) >= probeTime/2
+	}
+}
+
 // keepAlive takes keepalive's next step where err says that it is due, and
 // reports whether to read again. It returns ErrPeerSilent as the verdict.
 func (c *Conn) keepAlive(err error) (again bool, verdict error) {
@@ -214,6 +238,7 @@ func (c *Conn) keepAlive(err error) (again bool, verdict error) {
 	}
 	app, silence, own := c.in.deadline.passed()
 	if app || own || !silence {
+		k.probing = false
 		return false, nil
 	}
 	now := time.Now()
@@ -224,15 +249,17 @@ func (c *Conn) keepAlive(err error) (again bool, verdict error) {
 	case !k.pinged:
 		k.pinged = true
 		next = now.Add(k.timeout)
-		c.out.mu.Lock()
-		if c.out.err == nil {
-			c.sendPing()
+		out := &c.out
+		out.mu.Lock()
+		if out.err == nil {
+			out.forgetPing(k.ping) // the peer may never answer, and still talk
+			k.ping = c.sendPing()
 		}
-		c.out.mu.Unlock()
-	case !k.probing:
-		k.probing, k.foundEmpty = true, false
-	case c.raw == nil || k.foundEmpty:
+		out.mu.Unlock()
+	case k.probing && k.foundEmpty && now.Before(k.probeBy.Add(probeTime)):
 		return false, ErrPeerSilent
+	default:
+		k.probing, k.probeBy, k.foundEmpty = true, next, false
 	}
 	c.watchSilence(next)
 	return true, nil

@@ -34,33 +34,40 @@ var errEnding = errors.New("closing handshake under way")
 // closes the connection below; not before, since a net.Conn may wait in Close
 // for a read to return, and that read for mu.
 func (c *Conn) ended(closeErr error) {
-	cl := &c.out.closing
+	out := &c.out
+	cl := &out.closing
+	exchanged := cl.state == stateClosed && cl.broken == nil && !out.flushing && out.pending == nil
 	cl.over = true
 	cl.state, _ = cl.state.next(eventEnd)
 	if cl.readErr == nil {
 		cl.readErr = closeErr
 	}
-	if cl.closeErr == nil {
+	if cl.closeErr == nil && !exchanged {
 		cl.closeErr = closeErr
 	}
 	c.ending.Store(true)
-	c.out.notify()
+	out.notify()
 }
 
-// closeBelow closes the connection below, after ended. Unless both Close frames
-// were exchanged it does so without waiting for anything: over TLS that is the
-// connection below TLS, whose own Close may have to wait for its alert to go
-// out.
-func (c *Conn) closeBelow(closeErr error) error {
+// closeBelow closes the connection below, after ended; with atOnce it does not
+// wait for anything. Over TLS that is the connection below TLS, whose own Close
+// may have to wait for its alert to go out, and a WebSocket connection below is
+// dropped in turn.
+func (c *Conn) closeBelow(closeErr error, atOnce bool) error {
 	nc := c.nc
-	for closeErr != nil {
+	for atOnce {
 		t, ok := nc.(*tls.Conn)
 		if !ok {
 			break
 		}
 		nc = t.NetConn() // which is TLS again where that is how to reach a proxy
 	}
-	err := nc.Close()
+	var err error
+	if s, ok := nc.(*streamConn); ok && atOnce {
+		err = s.CloseNow()
+	} else {
+		err = nc.Close()
+	}
 	if c.tracker != nil {
 		c.tracker.remove(c)
 	}
@@ -109,6 +116,7 @@ func (c *Conn) readFailed(err error) error {
 	case received != nil:
 		in.err = c.answerClose(received)
 	case errors.Is(err, os.ErrDeadlineExceeded) && !c.brokenAndRead():
+		c.settleDebts()
 		return errReadDeadline // not for good
 	default:
 		in.err = c.shut(c.abnormal(err))
@@ -136,10 +144,18 @@ func (c *Conn) failConnection(reason *ProtocolError) error {
 	}
 	out.closing.closeErr = reason
 	out.halfClose = true
-	c.limitReading(time.Now().Add(lingerTime), true)
+	end := time.Now().Add(lingerTime)
+	c.limitReading(end, true)
+	out.closeBy = earlier(out.closeBy, end)
+	if out.flushing {
+		c.armWrite(c.writeDeadline(false))
+	}
 	c.flushAside()
 	out.mu.Unlock()
 	c.linger()
+	out.mu.Lock()
+	c.awaitFlushed() // the peer may have ended before our Close frame has left
+	out.mu.Unlock()
 	return c.shut(reason)
 }
 
@@ -205,14 +221,9 @@ func (c *Conn) awaitClose() error {
 func (c *Conn) completeClose() error {
 	out := &c.out
 	out.mu.Lock()
-	for out.flushing && !out.closing.over {
-		left := out.watch()
-		out.mu.Unlock()
-		<-left
-		out.mu.Lock()
-	}
+	c.awaitFlushed()
 	broken := out.closing.broken
-	excess := len(c.in.data) > 0 // the peer went on after its Close frame
+	excess := len(c.in.data) > 0 || c.inputWaits() // the peer went on after its Close frame
 	if !c.client && excess && broken == nil {
 		out.halfClose = true
 		c.limitReading(time.Now().Add(lingerTime), true)
@@ -225,9 +236,22 @@ func (c *Conn) completeClose() error {
 	return c.shut(broken)
 }
 
+// awaitFlushed waits until nothing is pending, which the write deadline of an
+// ending connection bounds. The caller holds mu, which is released meanwhile.
+func (c *Conn) awaitFlushed() {
+	out := &c.out
+	for out.flushing && !out.closing.over {
+		left := out.watch()
+		out.mu.Unlock()
+		<-left
+		out.mu.Lock()
+	}
+}
+
 // linger reads and drops until there is no more, or the time is up.
 func (c *Conn) linger() {
 	in := &c.in
+	in.remaining = 1 // not between frames any more, where reads may be small
 	for {
 		in.data, in.nrest = in.data[:0], 0
 		if err := c.fill(); err != nil {
@@ -274,7 +298,7 @@ func (c *Conn) shut(closeErr error) error {
 	readErr, closeErr := out.closing.readErr, out.closing.closeErr
 	out.mu.Unlock()
 	if !wasOver {
-		c.closeBelow(closeErr)
+		c.closeBelow(closeErr, closeErr != nil)
 	}
 	return readErr
 }

@@ -137,10 +137,23 @@ var (
 var (
 	errDropped       = fmt.Errorf("websocket: dropped without a closing handshake: %w", net.ErrClosed)
 	errCloseTimeout  = errors.New("the closing handshake did not end in time")
-	errReadDeadline  = fmt.Errorf("websocket: read: %w", os.ErrDeadlineExceeded)
-	errWriteDeadline = fmt.Errorf("websocket: write: %w", os.ErrDeadlineExceeded)
 	errWriteTimedOut = errors.New("a write did not end before its deadline")
 )
+
+// A deadlineError is what a deadline ends a read or a write with. It is a
+// [net.Error], which users of a net.Conn look for without unwrapping: crypto/tls
+// takes any other error of reading for good.
+type deadlineError struct{ op string }
+
+var (
+	errReadDeadline  error = &deadlineError{"read"}
+	errWriteDeadline error = &deadlineError{"write"}
+)
+
+func (e *deadlineError) Error() string   { return "websocket: " + e.op + ": " + e.Unwrap().Error() }
+func (e *deadlineError) Timeout() bool   { return true }
+func (e *deadlineError) Temporary() bool { return true }
+func (e *deadlineError) Unwrap() error   { return os.ErrDeadlineExceeded }
 
 // What a caller can do wrong. None of it harms the connection.
 var (

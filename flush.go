@@ -30,6 +30,7 @@ func (out *writeHalf) take() *buffer {
 		out.timer.holding = false
 		out.timer.hold.Stop()
 	}
+	out.notify()
 	return b
 }
 
@@ -39,7 +40,7 @@ func (out *writeHalf) take() *buffer {
 func (c *Conn) flush(batch *buffer, p []byte) error {
 	out := &c.out
 	c.queueLatestPong()
-	err := c.armWrite(c.writeDeadline(true))
+	err := c.beginFlush(true)
 	out.mu.Unlock()
 	if err == nil {
 		err = c.writeOut(batch, 0, p)
@@ -92,7 +93,7 @@ func (c *Conn) flushRest(batch *buffer, sent int) {
 	defer out.mu.Unlock()
 	for {
 		c.queueLatestPong()
-		err := c.armWrite(c.writeDeadline(false))
+		err := c.beginFlush(false)
 		out.mu.Unlock()
 		if err == nil {
 			err = c.writeOut(batch, sent, nil)
@@ -196,16 +197,21 @@ func (c *Conn) writeOut(frames *buffer, sent int, p []byte) error {
 	return nil
 }
 
-// writeDeadline returns when a flush that begins now has to be over. With app
-// the application's deadline counts even where it has passed already.
+// beginFlush sets the deadline of a flush that begins now. The caller holds mu.
+func (c *Conn) beginFlush(app bool) error {
+	if c.writeTimeout > 0 {
+		c.out.flushBy = time.Now().Add(c.writeTimeout)
+	}
+	return c.armWrite(c.writeDeadline(app))
+}
+
+// writeDeadline returns when the flush under way has to be over. With app the
+// application's deadline counts even where it has passed already.
 func (c *Conn) writeDeadline(app bool) time.Time {
 	out := &c.out
-	t := out.closeBy
+	t := earlier(out.closeBy, out.flushBy)
 	if d := out.deadline; !d.IsZero() && (app || time.Now().Before(d)) {
 		t = earlier(t, d)
-	}
-	if c.writeTimeout > 0 {
-		t = earlier(t, time.Now().Add(c.writeTimeout))
 	}
 	return t
 }
@@ -253,7 +259,7 @@ func (c *Conn) writeFailed(err error) {
 		cl.broken = &CloseError{Code: StatusAbnormalClosure, Err: errWriteTimedOut}
 		c.endWriting(errWriteDeadline)
 		c.ended(cl.broken)
-		go c.closeBelow(cl.broken) // our caller may be a read, which it would wait for
+		go c.closeBelow(cl.broken, true) // our caller may be a read, which it would wait for
 	default:
 		// What the peer had sent before, perhaps a Close that tells why, is
 		// still to be read; but not for ever.

@@ -247,15 +247,24 @@ func Upgrade(w http.ResponseWriter, r *http.Request) (*Conn, error) {
 // been made elsewhere, without a subprotocol and without extensions. After
 // Shutdown it is closed already.
 func (u *Upgrader) Server(nc net.Conn) *Conn {
+	entered := u.tracker.enter()
+	if entered {
+		defer u.tracker.leave()
+	}
 	c := newConn(nc, u.config())
-	if !u.tracker.enter() {
-		c.CloseNow()
+	if !entered || !u.tracker.add(c) {
+		c.refuse()
+		logRefused(u.Logger, "server", nc.RemoteAddr().String(), errShutDown)
 		return c
 	}
-	defer u.tracker.leave()
-	u.tracker.add(c)
 	c.logOpened()
 	return c
+}
+
+// refuse closes a connection that came too late.
+func (c *Conn) refuse() {
+	c.logger = nil // it was never opened
+	c.CloseNow()
 }
 
 func (u *Upgrader) config() connConfig {
@@ -331,8 +340,9 @@ func (u *Upgrader) upgrade(w http.ResponseWriter, r *http.Request) (*Conn, error
 		return nil, fmt.Errorf("websocket: %w", err)
 	}
 	c := newConn(nc, cfg)
-	if !u.untracked {
-		u.tracker.add(c)
+	if !u.untracked && !u.tracker.add(c) {
+		c.refuse()
+		return nil, errShutDown
 	}
 	return c, nil
 }

@@ -115,14 +115,6 @@ func wantAccepted(t *testing.T, c *rawClient, resp *http.Response, result upgrad
 	wantMessage(t, result.conn, OpText, "Hello")
 }
 
-func wantMessage(t *testing.T, c *Conn, wantOp Opcode, want string) {
-	t.Helper()
-	op, p, err := c.ReadMessage(nil)
-	if err != nil || op != wantOp || string(p) != want {
-		t.Fatalf("read %v message of %d bytes %.50q, error %v; want %v %.50q", op, len(p), p, err, wantOp, want)
-	}
-}
-
 func TestAcceptKey(t *testing.T) {
 	for key, want := range map[string]string{
 		sampleKey:                  sampleAccept,

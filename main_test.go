@@ -1,6 +1,7 @@
 package websocket
 
 import (
+	"flag"
 	"fmt"
 	"os"
 	"runtime"
@@ -9,11 +10,12 @@ import (
 	"time"
 )
 
-// TestMain poisons pooled buffers, keeps proxies of the environment out of the
-// tests and fails where goroutines of the package are left when all tests have
-// ended.
+// TestMain poisons pooled buffers, except for benchmarks, keeps proxies of the
+// environment out of the tests, and fails where goroutines of the package are
+// left when all tests have ended.
 func TestMain(m *testing.M) {
-	poison = true
+	flag.Parse()
+	poison = flag.Lookup("test.bench").Value.String() == "" // which costs time
 	os.Setenv("NO_PROXY", "*")
 	code := m.Run()
 	if code == 0 {

@@ -205,6 +205,8 @@ func (r *messageReader) Read(p []byte) (int, error) {
 		c.messageRead()
 	case err != nil:
 		return 0, c.readFailed(err)
+	case in.hasReplied:
+		c.settleDebts()
 	}
 	return n, err
 }

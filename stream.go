@@ -5,12 +5,14 @@ import (
 	"io"
 	"net"
 	"sync"
+	"unicode/utf8"
 )
 
 // StreamConn returns c as a stream of bytes, for protocols made for one. op is
 // [OpText] or [OpBinary].
 //
-// A Write sends one message of type op. A Read returns the payload of the
+// A Write sends p as a message of type op, or as several of up to 32 KiB, so that
+// no length of it exceeds the peer's read limit; text has to be UTF-8. A Read returns the payload of the
 // messages one after another, without a trace of where one ends; a message of
 // the other type fails the connection with [StatusUnsupportedData]. Where the
 // peer closes with [StatusNormalClosure] or [StatusGoingAway] the stream ends
@@ -27,6 +29,9 @@ type streamConn struct {
 
 	mu      sync.Mutex
 	message io.Reader // what is left of one; nil between messages
+	err     error     // what every read returns from now on
+
+	writing sync.Mutex
 }
 
 var errOtherType = errors.New("websocket: message of a type that the stream does not carry")
@@ -34,8 +39,8 @@ var errOtherType = errors.New("websocket: message of a type that the stream does
 func (s *streamConn) Read(p []byte) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(p) == 0 {
-		return 0, nil
+	if s.err != nil || len(p) == 0 {
+		return 0, s.err
 	}
 	for {
 		if s.message == nil {
@@ -44,8 +49,9 @@ func (s *streamConn) Read(p []byte) (int, error) {
 				return 0, streamEnd(err)
 			}
 			if op != s.op {
+				s.err = errOtherType
 				s.CloseWithStatus(StatusUnsupportedData, "this stream is of "+s.op.String()+" messages")
-				return 0, errOtherType
+				return 0, s.err
 			}
 			s.message = r
 		}
@@ -67,11 +73,28 @@ func streamEnd(err error) error {
 	return err
 }
 
-func (s *streamConn) Write(p []byte) (int, error) {
-	if err := s.WriteMessage(s.op, p); err != nil {
-		return 0, err
+func (s *streamConn) Write(p []byte) (n int, err error) {
+	if s.op == OpText && !utf8.Valid(p) {
+		return 0, errBadText
 	}
-	return len(p), nil
+	s.writing.Lock() // the messages of one Write stay together
+	defer s.writing.Unlock()
+	for {
+		part := p[n:]
+		if len(part) > maxAppend {
+			end := maxAppend
+			for s.op == OpText && !utf8.RuneStart(part[end]) {
+				end--
+			}
+			part = part[:end]
+		}
+		if err := s.WriteMessage(s.op, part); err != nil {
+			return n, err
+		}
+		if n += len(part); n == len(p) {
+			return n, nil
+		}
+	}
 }
 
 var _ net.Conn = (*streamConn)(nil)

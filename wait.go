@@ -21,7 +21,9 @@ func (c *Conn) read(direct []byte) (n int, err error) {
 		if c.raw != nil {
 			n, err = c.readRaw(direct)
 		} else {
+			began := c.in.keepalive.probeBegins()
 			n, err = c.readNet(direct)
+			c.in.keepalive.probeEnds(began)
 		}
 		if err == nil {
 			c.in.keepalive.heard()

@@ -3,6 +3,8 @@
 package websocket
 
 import (
+	"crypto/tls"
+	"errors"
 	"io"
 	"net"
 	"os"
@@ -73,21 +75,43 @@ func (c *Conn) attemptRead(fd uintptr) (done bool) {
 	case err != nil:
 		in.n, in.readErr = 0, c.opError("read", err)
 	case n == 0:
-		in.n, in.readErr = 0, io.EOF
+		in.n, in.readErr = 0, ioError{io.EOF} // not that of a message
 	default:
 		in.n, in.readErr = n, nil
 	}
 	return true
 }
 
-// tryWrite writes what can be written of p without waiting.
+// inputWaits reports whether there is input in the kernel, which is left there.
+// Below TLS it may be no more than an alert; to close the socket over it would
+// reset the connection all the same.
+func (c *Conn) inputWaits() (waits bool) {
+	nc := c.nc
+	if t, ok := nc.(*tls.Conn); ok {
+		nc = t.NetConn()
+	}
+	if raw := rawConnOf(nc); raw != nil {
+		raw.Read(func(fd uintptr) bool {
+			n, _, err := syscall.Recvfrom(int(fd), make([]byte, 1), syscall.MSG_PEEK)
+			waits = err == nil && n > 0
+			return true
+		})
+	}
+	return waits
+}
+
+// tryWrite writes what can be written of p without waiting, so that a deadline
+// means nothing to it.
 func (c *Conn) tryWrite(p []byte) (n int, err error) {
 	a := writeAttempts.Get().(*writeAttempt)
 	a.p, a.n, a.err = p, 0, nil
 	err = c.raw.Write(a.callback)
 	n = a.n
-	if err == nil && a.err != nil && a.err != syscall.EAGAIN {
+	switch {
+	case a.err != nil && a.err != syscall.EAGAIN:
 		err = c.opError("write", a.err)
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		err = nil
 	}
 	a.p = nil
 	writeAttempts.Put(a)

@@ -44,6 +44,7 @@ type writeHalf struct {
 
 	deadline time.Time // the application's
 	armed    time.Time // what has been set on the connection
+	flushBy  time.Time // when the flush that began last has to be over
 	closeBy  time.Time // when the closing handshake has to be over
 
 	timer struct {
@@ -58,7 +59,7 @@ type writeHalf struct {
 	latestPong    []byte
 	hasLatestPong bool
 	pings         []*ping // waiting, in the order of their ids
-	pingID        uint64
+	pingID        uint64  // of the last; the first is random, for peers that count in Pongs of their own
 
 	// Messages given to Enqueue while a NextWriter is open.
 	streaming bool
@@ -134,6 +135,9 @@ func (c *Conn) WriteMessage(op Opcode, p []byte) error {
 // and is the head of the line afterwards, until it calls leaveLine.
 func (c *Conn) takeLine() error {
 	out := &c.out
+	if d := out.deadline; out.err == nil && !d.IsZero() && !time.Now().Before(d) {
+		c.writeFailed(os.ErrDeadlineExceeded)
+	}
 	if out.err != nil {
 		return out.err
 	}
@@ -147,6 +151,7 @@ func (c *Conn) takeLine() error {
 	out.mu.Unlock()
 	<-turn
 	out.mu.Lock()
+	c.watchLine()
 	return out.err
 }
 
@@ -181,6 +186,7 @@ func (c *Conn) takeRole() error {
 	out.mu.Unlock()
 	<-r.done
 	out.mu.Lock()
+	c.watchLine()
 	if out.err != nil {
 		if r.granted {
 			c.passRole()
