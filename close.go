@@ -1,9 +1,14 @@
 package websocket
 
 import (
+	"context"
 	"encoding/binary"
+	"fmt"
+	"runtime"
 	"strconv"
+	"sync"
 	"unicode/utf8"
+	"weak"
 )
 
 // A StatusCode says why an endpoint closes a connection (section 7.4).
@@ -216,6 +221,104 @@ func (c *Conn) CloseNow() error {
 	}
 	c.endWriting(errClosed)
 	c.ended(errDropped)
+	closeErr := out.closing.closeErr
 	out.mu.Unlock()
-	return c.closeBelow()
+	return c.closeBelow(closeErr)
+}
+
+// A tracker knows the connections that an Upgrader has made, so that Shutdown
+// can close them. It does not keep them alive.
+type tracker struct {
+	mu       sync.Mutex
+	conns    map[weak.Pointer[Conn]]struct{}
+	shut     bool
+	entering sync.WaitGroup // upgrades under way
+}
+
+// enter announces a connection, which Shutdown waits for until leave. It
+// reports false after Shutdown.
+func (t *tracker) enter() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.shut {
+		return false
+	}
+	t.entering.Add(1)
+	return true
+}
+
+func (t *tracker) leave() { t.entering.Done() }
+
+// add makes c known until it ends or is dropped by everyone.
+func (t *tracker) add(c *Conn) {
+	w := weak.Make(c)
+	t.mu.Lock()
+	if t.conns == nil {
+		t.conns = make(map[weak.Pointer[Conn]]struct{})
+	}
+	t.conns[w] = struct{}{}
+	t.mu.Unlock()
+	c.tracker = t
+	runtime.AddCleanup(c, t.forget, w)
+}
+
+func (t *tracker) remove(c *Conn) { t.forget(weak.Make(c)) }
+
+func (t *tracker) forget(w weak.Pointer[Conn]) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.conns, w)
+}
+
+// Shutdown ends what u has begun: it refuses new handshakes with status 503,
+// sends [StatusGoingAway] to all connections that u has made, and waits until
+// their closing handshakes have ended, at most for the close timeout. When ctx
+// ends first it drops the rest.
+//
+// It returns nil when every connection has ended with a closing handshake.
+// Otherwise the error says how many have not, and Is the cause of ctx where
+// that has ended.
+//
+// [http.Server.Shutdown] neither knows of these connections nor waits for
+// them: call both. An Upgrader that has been shut down stays so.
+func (u *Upgrader) Shutdown(ctx context.Context) error {
+	t := &u.tracker
+	t.mu.Lock()
+	t.shut = true
+	t.mu.Unlock()
+	t.entering.Wait() // no longer than it takes to write a 101
+
+	t.mu.Lock()
+	var open []*Conn
+	for w := range t.conns {
+		if c := w.Value(); c != nil {
+			open = append(open, c)
+		}
+	}
+	t.mu.Unlock()
+
+	// When ctx ends, whoever waits in a closing handshake is cut short.
+	stop := context.AfterFunc(ctx, func() {
+		for _, c := range open {
+			c.CloseNow()
+		}
+	})
+	defer stop()
+	failed := make(chan bool, len(open))
+	for _, c := range open {
+		go func() { failed <- c.CloseWithStatus(StatusGoingAway, "") != nil }()
+	}
+	n := 0
+	for range open {
+		if <-failed {
+			n++
+		}
+	}
+	switch {
+	case n == 0:
+		return nil
+	case ctx.Err() != nil:
+		return fmt.Errorf("websocket: shutdown: %d of %d connections dropped: %w", n, len(open), context.Cause(ctx))
+	}
+	return fmt.Errorf("websocket: shutdown: %d of %d connections ended without a closing handshake", n, len(open))
 }

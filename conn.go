@@ -1,6 +1,7 @@
 package websocket
 
 import (
+	"log/slog"
 	"math"
 	"net"
 	"sync"
@@ -31,6 +32,10 @@ type Conn struct {
 	closeTimeout time.Duration
 	writeTimeout time.Duration
 
+	logger  *slog.Logger
+	tracker *tracker  // nil where nobody shuts it down
+	opened  time.Time // set where there is a logger
+
 	in  readHalf
 	out writeHalf
 
@@ -51,6 +56,10 @@ type connConfig struct {
 	readLimit    int64         // 0: 1 MiB, -1: none
 	writeTimeout time.Duration // 0: none
 	closeTimeout time.Duration // 0: 5 s
+	pingInterval time.Duration // 0: no keepalive
+	pongTimeout  time.Duration // 0: pingInterval
+	maxQueued    int64         // 0: 1 MiB
+	logger       *slog.Logger  // nil: silent
 }
 
 // newConn makes a Conn of a connection whose opening handshake is done.
@@ -62,12 +71,21 @@ func newConn(nc net.Conn, cfg connConfig) *Conn {
 		subprotocol:  cfg.subprotocol,
 		closeTimeout: cfg.closeTimeout,
 		writeTimeout: cfg.writeTimeout,
+		logger:       cfg.logger,
 	}
 	if c.closeTimeout == 0 {
 		c.closeTimeout = defaultCloseTimeout
 	}
+	if c.logger != nil {
+		c.opened = time.Now()
+	}
+	c.out.maxQueued = cfg.maxQueued
+	if c.out.maxQueued == 0 {
+		c.out.maxQueued = defaultMaxQueued
+	}
 	c.in.init(c, cfg.early)
 	c.SetReadLimit(cfg.readLimit)
+	c.startKeepalive(cfg.pingInterval, cfg.pongTimeout)
 	return c
 }
 
@@ -141,28 +159,40 @@ func (c *Conn) SetWriteDeadline(t time.Time) error {
 }
 
 // A readDeadline joins the application's deadline for reading with the
-// library's own. All changes go through apply, so that neither overwrites the
-// other.
+// library's own. All changes go through apply, so that none overwrites
+// another.
 type readDeadline struct {
 	mu      sync.Mutex
 	app     time.Time
-	own     time.Time
-	ownOnly bool // the connection is closing
+	silence time.Time // keepalive's next step is due
+	own     time.Time // reading has to end
+	ownOnly bool      // the connection is closing
 }
 
-// apply sets the earlier of the two on nc. The caller holds mu.
+// apply sets the earliest on nc. The caller holds mu.
 func (d *readDeadline) apply(nc net.Conn) error {
 	if d.ownOnly {
 		return nc.SetReadDeadline(d.own)
 	}
-	return nc.SetReadDeadline(earlier(d.app, d.own))
+	return nc.SetReadDeadline(earlier(d.app, earlier(d.silence, d.own)))
 }
 
-// ownPassed reports whether the library's own deadline has passed.
-func (d *readDeadline) ownPassed() bool {
+// passed reports which of the deadlines have passed.
+func (d *readDeadline) passed() (app, silence, own bool) {
+	now := time.Now()
+	has := func(t time.Time) bool { return !t.IsZero() && !now.Before(t) }
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return !d.own.IsZero() && !time.Now().Before(d.own)
+	return has(d.app), has(d.silence), has(d.own)
+}
+
+// watchSilence sets when keepalive's next step is due.
+func (c *Conn) watchSilence(t time.Time) {
+	d := &c.in.deadline
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.silence = t
+	d.apply(c.nc)
 }
 
 // limitReading bounds all reading from now on. With ownOnly the application's

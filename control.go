@@ -3,7 +3,10 @@ package websocket
 import (
 	"context"
 	"encoding/binary"
+	"errors"
+	"os"
 	"slices"
+	"time"
 )
 
 // maxPongs bounds the Pongs that wait to be sent, in bytes of frames.
@@ -12,8 +15,12 @@ const maxPongs = 4 << 10
 // handleControl deals with a control frame (section 5.5). A Close is returned
 // as the *CloseError that reading ends with.
 func (c *Conn) handleControl(op Opcode, payload []byte) error {
+	if err := c.in.countControl(); err != nil {
+		return err
+	}
 	switch op {
 	case OpPing:
+		c.in.stats.pings.Add(1)
 		c.queuePong(payload)
 	case OpPong:
 		c.resolvePings(payload)
@@ -48,9 +55,31 @@ func (c *Conn) queuePong(payload []byte) {
 	c.in.owes, c.in.hasReplied = true, true
 }
 
+// Without a message between them this many control frames may come at once,
+// and this many a second after that: far more than anyone needs.
+const (
+	maxControlBurst = 64 << 10
+	maxControlRate  = 10_000
+)
+
+// countControl counts a control frame, and a flood of them as what it is: work
+// that has no other purpose (section 10.4).
+func (in *readHalf) countControl() error {
+	if in.controls == 0 {
+		in.controlsSince = time.Now()
+	}
+	in.controls++
+	excess := in.controls - maxControlBurst
+	if excess > 0 && float64(excess) > maxControlRate*time.Since(in.controlsSince).Seconds() {
+		return errControlFlood
+	}
+	return nil
+}
+
 // A ping is a Ping that waits for its Pong.
 type ping struct {
 	id   uint64
+	sent time.Time
 	done chan struct{} // closed when it is answered or never will be
 	err  error
 }
@@ -82,11 +111,7 @@ func (c *Conn) Ping(ctx context.Context) error {
 		defer out.mu.Unlock()
 		return out.err
 	}
-	out.pingID++
-	p := &ping{id: out.pingID, done: make(chan struct{})}
-	out.pings = append(out.pings, p)
-	c.appendFrame(FrameHeader{Fin: true, Opcode: OpPing}, binary.BigEndian.AppendUint64(nil, p.id))
-	c.flushAside()
+	p := c.sendPing()
 	out.mu.Unlock()
 
 	select {
@@ -98,6 +123,18 @@ func (c *Conn) Ping(ctx context.Context) error {
 		out.mu.Unlock()
 		return context.Cause(ctx)
 	}
+}
+
+// sendPing sends a Ping without waiting. The caller holds mu.
+func (c *Conn) sendPing() *ping {
+	out := &c.out
+	out.pingID++
+	p := &ping{id: out.pingID, sent: time.Now(), done: make(chan struct{})}
+	out.pings = append(out.pings, p)
+	out.stats.PingsSent++
+	c.appendFrame(FrameHeader{Fin: true, Opcode: OpPing}, binary.BigEndian.AppendUint64(nil, p.id))
+	c.flushAside()
+	return p
 }
 
 // resolvePings ends the wait of the Ping that a Pong answers and of those
@@ -115,11 +152,88 @@ func (c *Conn) resolvePings(payload []byte) {
 	}
 	n := 0
 	for n < len(out.pings) && out.pings[n].id <= id {
-		close(out.pings[n].done)
+		p := out.pings[n]
+		if p.id == id {
+			out.stats.RoundTrip = time.Since(p.sent)
+		}
+		close(p.done)
 		n++
 	}
 	out.pings = out.pings[n:]
 	if len(out.pings) == 0 {
 		out.pings = nil
 	}
+}
+
+// keepalive finds out whether a silent peer is still there. It is driven by the
+// read that waits, through the deadline that watchSilence sets, and costs
+// neither a goroutine nor a timer:
+//
+//	input          nothing is done but to note when
+//	the interval   without input: a Ping goes out
+//	the timeout    after it: the socket is read once more, since our own
+//	               application may have been slow to read what has come
+//	nothing there  the peer is gone
+type keepalive struct {
+	interval   time.Duration // 0: off
+	timeout    time.Duration
+	heardAt    time.Time
+	pinged     bool // since heardAt
+	probing    bool // the read under way is the last before the verdict
+	foundEmpty bool // it has looked and found nothing
+}
+
+// probeTime bounds the read before the verdict.
+const probeTime = 100 * time.Millisecond
+
+func (c *Conn) startKeepalive(interval, timeout time.Duration) {
+	if interval <= 0 {
+		return
+	}
+	if timeout <= 0 {
+		timeout = interval
+	}
+	now := time.Now()
+	c.in.keepalive = keepalive{interval: interval, timeout: timeout, heardAt: now}
+	c.watchSilence(now.Add(interval))
+}
+
+// heard notes that there was input.
+func (k *keepalive) heard() {
+	if k.interval > 0 {
+		k.heardAt, k.pinged, k.probing = time.Now(), false, false
+	}
+}
+
+// keepAlive takes keepalive's next step where err says that it is due, and
+// reports whether to read again. It returns ErrPeerSilent as the verdict.
+func (c *Conn) keepAlive(err error) (again bool, verdict error) {
+	k := &c.in.keepalive
+	if k.interval == 0 || !errors.Is(err, os.ErrDeadlineExceeded) || c.ending.Load() {
+		return false, nil
+	}
+	app, silence, own := c.in.deadline.passed()
+	if app || own || !silence {
+		return false, nil
+	}
+	now := time.Now()
+	next := now.Add(probeTime)
+	switch {
+	case !k.pinged && now.Before(k.heardAt.Add(k.interval)):
+		next = k.heardAt.Add(k.interval)
+	case !k.pinged:
+		k.pinged = true
+		next = now.Add(k.timeout)
+		c.out.mu.Lock()
+		if c.out.err == nil {
+			c.sendPing()
+		}
+		c.out.mu.Unlock()
+	case !k.probing:
+		k.probing, k.foundEmpty = true, false
+	case c.raw == nil || k.foundEmpty:
+		return false, ErrPeerSilent
+	}
+	c.watchSilence(next)
+	return true, nil
 }

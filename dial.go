@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/url"
@@ -38,6 +39,33 @@ type Dialer struct {
 
 	// CloseTimeout bounds the closing handshake. 0 means 5 seconds.
 	CloseTimeout time.Duration
+
+	// PingInterval turns keepalive on: a Ping goes out after that long without
+	// input, and where PongTimeout later nothing has come at all the connection
+	// is failed with ErrPeerSilent. It needs somebody to read, and costs neither
+	// a goroutine nor a timer of its own. 0 means no keepalive.
+	PingInterval time.Duration
+
+	// PongTimeout is how long the peer may take to answer. 0 means
+	// PingInterval.
+	PongTimeout time.Duration
+
+	// MaxQueued bounds the bytes that may wait to be sent when Enqueue adds a
+	// message. 0 means 1 MiB.
+	MaxQueued int64
+
+	// Logger gets a record for each connection opened, closed or failed and
+	// each handshake that failed:
+	//
+	//	websocket opened    Info  role, remote, subprotocol
+	//	websocket closed    Info  role, remote, duration, sent, received,
+	//	                          closeSent, closeReceived
+	//	websocket failed    Warn  the same, and error
+	//	websocket refused   Warn  role, remote, status, error
+	//
+	// sent and received count messages; the status codes are 0 where there
+	// was no Close frame. Nil means silence.
+	Logger *slog.Logger
 
 	// HandshakeTimeout bounds the time from the call of Dial to its return,
 	// in addition to the context. 0 means 30 seconds, a negative value no
@@ -90,7 +118,11 @@ func Dial(ctx context.Context, url string) (*Conn, *http.Response, error) {
 
 // Client returns the client's end of a connection whose opening handshake has
 // been made elsewhere, without a subprotocol and without extensions.
-func (d *Dialer) Client(nc net.Conn) *Conn { return newConn(nc, d.config()) }
+func (d *Dialer) Client(nc net.Conn) *Conn {
+	c := newConn(nc, d.config())
+	c.logOpened()
+	return c
+}
 
 func (d *Dialer) config() connConfig {
 	return connConfig{
@@ -98,6 +130,10 @@ func (d *Dialer) config() connConfig {
 		readLimit:    d.ReadLimit,
 		writeTimeout: d.WriteTimeout,
 		closeTimeout: d.CloseTimeout,
+		pingInterval: d.PingInterval,
+		pongTimeout:  d.PongTimeout,
+		maxQueued:    d.MaxQueued,
+		logger:       d.Logger,
 	}
 }
 
@@ -112,6 +148,16 @@ func (d *Dialer) config() connConfig {
 // *[HandshakeError] and the response is returned too. Its body has been read,
 // the first KiB of it is kept, and it needs no closing.
 func (d *Dialer) Dial(ctx context.Context, url string) (*Conn, *http.Response, error) {
+	c, resp, err := d.dial(ctx, url)
+	if err != nil {
+		logRefused(d.Logger, "client", "", err)
+		return nil, resp, err
+	}
+	c.logOpened()
+	return c, resp, nil
+}
+
+func (d *Dialer) dial(ctx context.Context, url string) (*Conn, *http.Response, error) {
 	req, err := d.newRequest(url, newKey())
 	if err != nil {
 		return nil, nil, fmt.Errorf("websocket: %w", err)
@@ -213,7 +259,6 @@ func (d *Dialer) handshake(ctx context.Context, raw net.Conn, req *http.Request)
 	}
 	refused := &HandshakeError{Status: resp.StatusCode, Header: resp.Header}
 	if resp.StatusCode == http.StatusSwitchingProtocols {
-		resp.Body = http.NoBody
 		if refused.Err = checkAnswer(resp, req); refused.Err != nil {
 			return nil, resp, nil, refused
 		}

@@ -60,18 +60,14 @@ func TestDialCancelled(t *testing.T) {
 	}
 
 	t.Run("in a refusal's body", func(t *testing.T) {
+		server := startRaw(t, answer(t, "HTTP/1.1 403 Forbidden\r\nContent-Length: 5\r\n\r\nhel"))
 		ctx, cancel := context.WithCancelCause(t.Context())
-		server := startRaw(t, func(nc net.Conn) {
-			answer(t, "HTTP/1.1 403 Forbidden\r\nContent-Length: 5\r\n\r\nhel")(nc)
-			cancel(errGivenUp)
-		})
-		conn, resp, err := Dial(ctx, server.url)
+		d := &Dialer{NetDialContext: cancelAfterRead(func() { cancel(errGivenUp) })}
+		conn, resp, err := d.Dial(ctx, server.url)
+		wantGivenUp(t, conn, err)
 		var refused *HandshakeError
-		if !errors.As(err, &refused) || refused.Status != 403 || resp == nil {
-			// The context may have ended before the header was read.
-			wantGivenUp(t, conn, err)
-		} else if string(refused.Body) == "hel" {
-			wantGivenUp(t, conn, err)
+		if !errors.As(err, &refused) || refused.Status != 403 || string(refused.Body) != "hel" || resp == nil {
+			t.Errorf("error %v with response %v, want a *HandshakeError with what came of the body", err, resp)
 		}
 		server.wantClosed()
 	})
@@ -140,16 +136,21 @@ func (c *lastMoment) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// cancelAfterRead dials such a connection.
+func cancelAfterRead(cancel func()) func(context.Context, string, string) (net.Conn, error) {
+	return func(ctx context.Context, network, addr string) (net.Conn, error) {
+		nc, err := new(net.Dialer).DialContext(ctx, network, addr)
+		return &lastMoment{nc, cancel}, err
+	}
+}
+
 // TestDialCancelledAtTheLastMoment cancels the context when the answer has been
 // read: too late to interrupt anything, and still no connection that will be
 // closed, or has been, may be returned.
 func TestDialCancelledAtTheLastMoment(t *testing.T) {
 	server := startRaw(t, answer(t, sampleAnswer+helloFrame))
 	ctx, cancel := context.WithCancelCause(t.Context())
-	d := &Dialer{NetDialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
-		nc, err := new(net.Dialer).DialContext(ctx, network, addr)
-		return &lastMoment{nc, func() { cancel(errGivenUp) }}, err
-	}}
+	d := &Dialer{NetDialContext: cancelAfterRead(func() { cancel(errGivenUp) })}
 	conn, resp, err := d.Dial(ctx, server.url)
 	wantGivenUp(t, conn, err)
 	if resp != nil {
@@ -166,10 +167,7 @@ func TestDialRacesWithCancel(t *testing.T) {
 	for range 200 {
 		ctx, cancel := context.WithCancelCause(t.Context())
 		var wg sync.WaitGroup
-		d := &Dialer{NetDialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
-			nc, err := new(net.Dialer).DialContext(ctx, network, addr)
-			return &lastMoment{nc, func() { wg.Go(func() { cancel(errGivenUp) }) }}, err
-		}}
+		d := &Dialer{NetDialContext: cancelAfterRead(func() { wg.Go(func() { cancel(errGivenUp) }) })}
 		conn, _, err := d.Dial(ctx, server.url)
 		wg.Wait()
 		if err != nil {

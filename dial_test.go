@@ -154,6 +154,7 @@ func TestDialRefuses(t *testing.T) {
 		{"403 with a long body", "HTTP/1.1 403 Forbidden\r\nContent-Length: 1600\r\n\r\n" + long, 403, long[:1024], "403"},
 		{"403 with a body that never ends", "HTTP/1.1 403 Forbidden\r\n\r\n" + long, 403, long[:1024], "403"},
 		{"403 with a chunked body", "HTTP/1.1 403 Forbidden\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n", 403, "abcde", "403"},
+		{"403 with a long header too", "HTTP/1.1 403 Forbidden\r\nX-Large: " + strings.Repeat("x", 65_000) + "\r\n\r\n" + long, 403, long[:1024], "403"},
 		{"503 after an interim response", "HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 503 x\r\nRetry-After: 7\r\nContent-Length: 1\r\n\r\nx", 503, "x", "503"},
 		{"600", "HTTP/1.1 600 x\r\nContent-Length: 0\r\n\r\n", 600, "", "600"},
 	} {
@@ -293,6 +294,7 @@ func TestDialRequest(t *testing.T) {
 		if got := string(recorder.writes[0]); got != want {
 			t.Errorf("the request is\n%s\nwant\n%s", got, want)
 		}
+		resp.Request.Header["X-Own"][0] = "the caller's copy"
 	}
 	if !maps.EqualFunc(d.Header, before, slices.Equal) {
 		t.Errorf("Dial changed Dialer.Header to %v", d.Header)

@@ -47,15 +47,21 @@ func (c *Conn) ended(closeErr error) {
 	c.out.notify()
 }
 
-// closeBelow closes the connection below without waiting for anything. Over TLS
-// that is the one below TLS, whose own Close may have to wait for its alert to
-// go out.
-func (c *Conn) closeBelow() error {
+// closeBelow closes the connection below, after ended. Unless both Close frames
+// were exchanged it does so without waiting for anything: over TLS that is the
+// connection below TLS, whose own Close may have to wait for its alert to go
+// out.
+func (c *Conn) closeBelow(closeErr error) error {
 	nc := c.nc
-	if t, ok := nc.(*tls.Conn); ok {
+	if t, ok := nc.(*tls.Conn); ok && closeErr != nil {
 		nc = t.NetConn()
 	}
-	return nc.Close()
+	err := nc.Close()
+	if c.tracker != nil {
+		c.tracker.remove(c)
+	}
+	c.logEnded(closeErr)
+	return err
 }
 
 // sendClose queues our Close frame. From now on writes return writeErr, and
@@ -72,6 +78,7 @@ func (c *Conn) sendClose(code StatusCode, reason string, readErr, writeErr error
 	cl.state, cl.readErr = state, readErr
 	c.ending.Store(true)
 	c.endWriting(writeErr)
+	out.stats.CloseSent = code
 	c.appendFrame(FrameHeader{Fin: true, Opcode: OpClose}, appendClosePayload(nil, code, reason))
 	out.closeBy = time.Now().Add(c.closeTimeout)
 	if out.flushing {
@@ -142,6 +149,7 @@ func (c *Conn) answerClose(received *CloseError) error {
 		return c.finishClose(received)
 	}
 	out.closing.state, _ = out.closing.state.next(eventReceive)
+	out.stats.CloseReceived = received.Code
 	c.sendClose(received.Code, "", received, errClosedByPeer)
 	c.limitReading(out.closeBy, true)
 	c.flushAside()
@@ -156,10 +164,12 @@ func (c *Conn) finishClose(err error) error {
 	if err == errEnding || errors.Is(err, os.ErrDeadlineExceeded) {
 		err = c.awaitClose()
 	}
-	if _, ok := err.(*CloseError); !ok {
+	received, ok := err.(*CloseError)
+	if !ok {
 		return c.shut(c.abnormal(err))
 	}
 	out.mu.Lock()
+	out.stats.CloseReceived = received.Code
 	if state, ok := out.closing.state.next(eventReceive); ok {
 		out.closing.state = state
 	}
@@ -257,14 +267,10 @@ func (c *Conn) shut(closeErr error) error {
 		}
 		c.ended(closeErr)
 	}
-	readErr := out.closing.readErr
+	readErr, closeErr := out.closing.readErr, out.closing.closeErr
 	out.mu.Unlock()
-	switch {
-	case wasOver:
-	case closeErr == nil:
-		c.nc.Close()
-	default:
-		c.closeBelow()
+	if !wasOver {
+		c.closeBelow(closeErr)
 	}
 	return readErr
 }
@@ -272,8 +278,13 @@ func (c *Conn) shut(closeErr error) error {
 // brokenAndRead reports whether nothing can be sent any more and the time that
 // is left to read what the peer had sent has passed.
 func (c *Conn) brokenAndRead() bool {
+	_, _, passed := c.in.deadline.passed()
+	return passed && c.broken()
+}
+
+// broken reports whether nothing can be sent any more.
+func (c *Conn) broken() bool {
 	c.out.mu.Lock()
-	broken := c.out.closing.broken != nil
-	c.out.mu.Unlock()
-	return broken && c.in.deadline.ownPassed()
+	defer c.out.mu.Unlock()
+	return c.out.closing.broken != nil
 }

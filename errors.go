@@ -18,6 +18,14 @@ var ErrReadLimit = errors.New("message exceeds the read limit")
 // message from the peer.
 var ErrInvalidUTF8 = errors.New("text is not valid UTF-8")
 
+// ErrPeerSilent is what a *[CloseError] with code [StatusAbnormalClosure] wraps
+// when the peer has not answered the Ping of keepalive.
+var ErrPeerSilent = errors.New("no answer to keepalive: the peer has been silent")
+
+// ErrQueueFull is what [Conn.Enqueue] returns, without harm to the connection,
+// when the message would make more than MaxQueued bytes wait.
+var ErrQueueFull = errors.New("websocket: queue is full")
+
 // A CloseError says how the connection ended: with a Close frame from the
 // peer, whose code and reason it carries, or without one. In the latter case
 // Code is [StatusAbnormalClosure] and Err tells why.
@@ -69,6 +77,10 @@ func protocolError(text string) error {
 	return &ProtocolError{Code: StatusProtocolError, Err: errors.New(text)}
 }
 
+func policyViolation(text string) error {
+	return &ProtocolError{Code: StatusPolicyViolation, Err: errors.New(text)}
+}
+
 // What a peer can do wrong, and the status code that says so.
 var (
 	errLengthNotMinimal     = protocolError("payload length not in its shortest form")
@@ -81,6 +93,8 @@ var (
 	errControlTooLong       = protocolError("control frame with more than 125 bytes of payload")
 	errNothingToContinue    = protocolError("continuation frame without a message to continue")
 	errMessageInsideMessage = protocolError("new message inside a fragmented one")
+	errManyFragments        = policyViolation("message in too many small fragments")
+	errControlFlood         = policyViolation("too many control frames")
 	errCloseBodyLength      = protocolError("close frame with a body of one byte")
 	errCloseCode            = protocolError("close frame with a status code that must not be sent")
 

@@ -25,7 +25,7 @@ const maxRounds = 8
 // take takes what is pending, to be written by the caller, who has the role.
 func (out *writeHalf) take() *buffer {
 	b := out.pending
-	out.pending, out.pongs = nil, 0
+	out.pending, out.pongs, out.leaving = nil, 0, int64(len(b.b))
 	if out.timer.holding {
 		out.timer.holding = false
 		out.timer.hold.Stop()
@@ -33,12 +33,11 @@ func (out *writeHalf) take() *buffer {
 	return b
 }
 
-// flush writes what is pending and then p, the payload of the frame whose
-// header comes last, where that was not appended. The caller has the role,
-// which is passed on, and holds mu, which is released while writing.
-func (c *Conn) flush(p []byte) error {
+// flush writes batch and then p, the payload of its last frame, where that was
+// not appended. The caller has the role, which is passed on, and holds mu,
+// which is released while writing.
+func (c *Conn) flush(batch *buffer, p []byte) error {
 	out := &c.out
-	batch := out.take()
 	c.queueLatestPong()
 	err := c.armWrite(c.writeDeadline(true))
 	out.mu.Unlock()
@@ -125,6 +124,7 @@ func (c *Conn) flushAside() {
 // for the one who has it, and reports that.
 func (c *Conn) roleDone() bool {
 	out := &c.out
+	out.leaving = 0
 	if out.closing.broken != nil && out.pending != nil {
 		putWriteBuffer(out.take()) // there is no way to send it
 	}
@@ -253,7 +253,7 @@ func (c *Conn) writeFailed(err error) {
 		cl.broken = &CloseError{Code: StatusAbnormalClosure, Err: errWriteTimedOut}
 		c.endWriting(errWriteDeadline)
 		c.ended(cl.broken)
-		go c.closeBelow() // our caller may be a read, which it would wait for
+		go c.closeBelow(cl.broken) // our caller may be a read, which it would wait for
 	default:
 		// What the peer had sent before, perhaps a Close that tells why, is
 		// still to be read; but not for ever.

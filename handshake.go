@@ -4,10 +4,12 @@ import (
 	"bufio"
 	"crypto/fips140"
 	"crypto/sha1"
+	"crypto/tls"
 	"encoding/base64"
 	"errors"
 	"fmt"
 	"iter"
+	"log/slog"
 	"maps"
 	"net"
 	"net/http"
@@ -180,6 +182,33 @@ type Upgrader struct {
 	// CloseTimeout bounds the closing handshake. 0 means 5 seconds.
 	CloseTimeout time.Duration
 
+	// PingInterval turns keepalive on: a Ping goes out after that long without
+	// input, and where PongTimeout later nothing has come at all the connection
+	// is failed with ErrPeerSilent. It needs somebody to read, and costs neither
+	// a goroutine nor a timer of its own. 0 means no keepalive.
+	PingInterval time.Duration
+
+	// PongTimeout is how long the peer may take to answer. 0 means
+	// PingInterval.
+	PongTimeout time.Duration
+
+	// MaxQueued bounds the bytes that may wait to be sent when Enqueue adds a
+	// message. 0 means 1 MiB.
+	MaxQueued int64
+
+	// Logger gets a record for each connection opened, closed or failed and
+	// each handshake refused:
+	//
+	//	websocket opened    Info  role, remote, subprotocol
+	//	websocket closed    Info  role, remote, duration, sent, received,
+	//	                          closeSent, closeReceived
+	//	websocket failed    Warn  the same, and error
+	//	websocket refused   Warn  role, remote, status, error
+	//
+	// sent and received count messages; the status codes are 0 where there
+	// was no Close frame. Nil means silence.
+	Logger *slog.Logger
+
 	// Subprotocols are those that the server speaks, in its order of
 	// preference: the first that the client asks for too is chosen
 	// (section 1.9). Nil means none.
@@ -204,22 +233,40 @@ type Upgrader struct {
 	// request may be upgraded, whatever its Origin. Nil means the check
 	// described at AllowedOrigins.
 	CheckOrigin func(r *http.Request) bool
+
+	tracker   tracker
+	untracked bool // nobody can call Shutdown
 }
 
 // Upgrade upgrades a request with the zero [Upgrader].
 func Upgrade(w http.ResponseWriter, r *http.Request) (*Conn, error) {
-	return new(Upgrader).Upgrade(w, r)
+	return (&Upgrader{untracked: true}).Upgrade(w, r)
 }
 
 // Server returns the server's end of a connection whose opening handshake has
-// been made elsewhere, without a subprotocol and without extensions.
-func (u *Upgrader) Server(nc net.Conn) *Conn { return newConn(nc, u.config()) }
+// been made elsewhere, without a subprotocol and without extensions. After
+// Shutdown it is closed already.
+func (u *Upgrader) Server(nc net.Conn) *Conn {
+	c := newConn(nc, u.config())
+	if !u.tracker.enter() {
+		c.CloseNow()
+		return c
+	}
+	defer u.tracker.leave()
+	u.tracker.add(c)
+	c.logOpened()
+	return c
+}
 
 func (u *Upgrader) config() connConfig {
 	return connConfig{
 		readLimit:    u.ReadLimit,
 		writeTimeout: u.WriteTimeout,
 		closeTimeout: u.CloseTimeout,
+		pingInterval: u.PingInterval,
+		pongTimeout:  u.PongTimeout,
+		maxQueued:    u.MaxQueued,
+		logger:       u.Logger,
 	}
 }
 
@@ -242,17 +289,31 @@ const upgradeTimeout = 10 * time.Second
 // valid, such as a value with a line break, is the program's mistake: the
 // client gets status 500.
 func (u *Upgrader) Upgrade(w http.ResponseWriter, r *http.Request) (*Conn, error) {
+	c, err := u.upgrade(w, r)
+	if err != nil {
+		logRefused(u.Logger, "server", r.RemoteAddr, err)
+		return nil, err
+	}
+	c.logOpened()
+	return c, nil
+}
+
+func (u *Upgrader) upgrade(w http.ResponseWriter, r *http.Request) (*Conn, error) {
 	cfg := u.config()
 	subprotocol, refused := u.check(r)
 	if refused != nil {
 		return nil, refused.write(w)
 	}
 	cfg.subprotocol = subprotocol
-	answer, err := appendAnswer(nil, r.Header.Get("Sec-Websocket-Key"), subprotocol, w.Header())
+	answer, err := appendAnswer(make([]byte, 0, 512), r.Header.Get("Sec-Websocket-Key"), subprotocol, w.Header())
 	if err != nil {
 		clear(w.Header()) // the field that may not be written is one of these
 		return nil, internalError(err).write(w)
 	}
+	if !u.tracker.enter() {
+		return nil, refusal(http.StatusServiceUnavailable, "the server is shutting down").write(w)
+	}
+	defer u.tracker.leave()
 
 	nc, brw, err := http.NewResponseController(w).Hijack()
 	if errors.Is(err, http.ErrHijacked) {
@@ -263,10 +324,17 @@ func (u *Upgrader) Upgrade(w http.ResponseWriter, r *http.Request) (*Conn, error
 	}
 	cfg.early = takeEarly(brw)
 	if err := writeAnswer(nc, answer); err != nil {
+		if t, ok := nc.(*tls.Conn); ok {
+			nc = t.NetConn() // whose Close does not wait for an alert to go out
+		}
 		nc.Close()
 		return nil, fmt.Errorf("websocket: %w", err)
 	}
-	return newConn(nc, cfg), nil
+	c := newConn(nc, cfg)
+	if !u.untracked {
+		u.tracker.add(c)
+	}
+	return c, nil
 }
 
 // check returns the subprotocol to be used, or how the request is to be

@@ -339,6 +339,9 @@ func TestUpgradeRefuses(t *testing.T) {
 			if refused.Status != test.status || string(refused.Body) != string(body) || refused.Err == nil {
 				t.Errorf("the error has status %d, body %q and cause %v, want those of the answer", refused.Status, refused.Body, refused.Err)
 			}
+			if len(refused.Header["Content-Type"]) != 1 {
+				t.Errorf("the error has header %v, want that of the answer", refused.Header)
+			}
 			for name, values := range refused.Header {
 				if !slices.Equal(resp.Header[name], values) {
 					t.Errorf("the error has %s: %q, the answer %q", name, values, resp.Header[name])

@@ -90,6 +90,7 @@ func TestOrigin(t *testing.T) {
 		{"wildcard, no dot before", "a.example", []string{"https://evilb.example"}, false, []string{"https://*.b.example"}, false},
 		{"wildcard, as a prefix", "a.example", []string{"https://x.b.example.evil.example"}, false, []string{"https://*.b.example"}, false},
 		{"wildcard, other scheme", "a.example", []string{"http://x.b.example"}, false, []string{"https://*.b.example"}, false},
+		{"wildcard, other scheme, same port", "a.example", []string{"http://x.b.example:443"}, false, []string{"https://*.b.example"}, false},
 		{"wildcard, other port", "a.example", []string{"https://x.b.example:8443"}, false, []string{"https://*.b.example"}, false},
 	} {
 		t.Run(test.name, func(t *testing.T) {

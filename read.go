@@ -6,6 +6,7 @@ import (
 	"os"
 	"slices"
 	"sync/atomic"
+	"time"
 )
 
 // Reading, from the top down. Each layer only returns errors; readFailed, in
@@ -57,8 +58,14 @@ type readHalf struct {
 	inMessage bool
 	opcode    Opcode
 	size      int64 // payload of its frames up to and with this one
+	fragments int64
 	text      textChecker
 	count     uint64 // messages begun, to tell one reader from the next
+
+	controls      int // control frames since the last message
+	controlsSince time.Time
+
+	stats readStats
 
 	// What ReadMessage had read of the message when a deadline struck.
 	saved   []byte
@@ -70,8 +77,9 @@ type readHalf struct {
 	owes       bool
 	hasReplied bool
 
-	limit    atomic.Int64
-	deadline readDeadline
+	limit     atomic.Int64
+	deadline  readDeadline
+	keepalive keepalive
 }
 
 func (in *readHalf) init(c *Conn, early []byte) {
@@ -313,6 +321,9 @@ func (c *Conn) toPayload() error {
 			if in.opcode == OpText && !in.text.complete() {
 				return errTextNotUTF8
 			}
+			in.controls = 0
+			in.stats.messages.Add(1)
+			in.stats.bytes.Add(in.size)
 			return io.EOF
 		}
 		if err := c.nextDataFrame(); err != nil {
@@ -322,8 +333,15 @@ func (c *Conn) toPayload() error {
 	return nil
 }
 
+// Beyond its first few a message's fragments must have this many bytes on
+// average: smaller ones cost us far more than they bring.
+const (
+	freeFragments   = 1024
+	minFragmentSize = 16
+)
+
 // nextDataFrame reads the next header of a data frame and counts it towards
-// the read limit. A length stays an int64 until that has been done.
+// the limits. A length stays an int64 until that has been done.
 func (c *Conn) nextDataFrame() error {
 	in := &c.in
 	if err := c.nextFrame(); err != nil {
@@ -333,13 +351,17 @@ func (c *Conn) nextDataFrame() error {
 		return errEnding
 	}
 	if in.frame.Opcode != OpContinuation {
-		in.size = 0
+		in.size, in.fragments = 0, 0
 		in.text.reset()
 	}
 	if in.frame.Length > in.limit.Load()-in.size {
 		return errMessageTooBig
 	}
 	in.size += in.frame.Length
+	in.fragments++
+	if in.size < (in.fragments-freeFragments)*minFragmentSize {
+		return errManyFragments
+	}
 	return nil
 }
 
@@ -430,13 +452,7 @@ const directSize = readBufferSize
 // readDirect reads payload past the read buffer, which is empty.
 func (c *Conn) readDirect(p []byte) (n int, err error) {
 	in := &c.in
-	p = p[:min(int64(len(p)), in.remaining)]
-	if c.raw != nil {
-		n, err = c.readRaw(p)
-	} else {
-		in.giveBack()
-		n, err = c.readNet(p)
-	}
+	n, err = c.read(p[:min(int64(len(p)), in.remaining)])
 	in.unmask(p[:n])
 	return n, err
 }

@@ -3,6 +3,7 @@ package websocket
 import (
 	"bufio"
 	"bytes"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -47,7 +48,7 @@ func (c *writeRecorder) wantOneWrite(t *testing.T, prefix string) {
 	}
 }
 
-// A unwrapper is a ResponseWriter as middleware makes one.
+// An unwrapper is a ResponseWriter as middleware makes one.
 type unwrapper struct{ http.ResponseWriter }
 
 func (w unwrapper) Unwrap() http.ResponseWriter { return w.ResponseWriter }
@@ -111,8 +112,9 @@ func TestUpgradeTwice(t *testing.T) {
 		if err != nil {
 			return nil, err
 		}
-		if _, err := Upgrade(w, r); !errors.Is(err, http.ErrHijacked) {
-			t.Errorf("a second Upgrade returned %v, want http.ErrHijacked", err)
+		_, err = Upgrade(w, r)
+		if _, answered := errors.AsType[*HandshakeError](err); answered || !errors.Is(err, http.ErrHijacked) {
+			t.Errorf("a second Upgrade returned %v, want http.ErrHijacked without an answer", err)
 		}
 		return conn, nil
 	})
@@ -287,28 +289,52 @@ func TestUpgradeClearsDeadlines(t *testing.T) {
 	wantAccepted(t, c, resp, <-results)
 }
 
-// pipeUpgrade upgrades the sample request on one end of a pipe, of which the
-// other end is returned.
-func pipeUpgrade(t *testing.T) (peer net.Conn, upgrade func() (*Conn, error)) {
+// upgradeOver upgrades the sample request as if it had come over nc.
+func upgradeOver(nc net.Conn) (*Conn, error) {
 	r, err := http.ReadRequest(bufio.NewReader(strings.NewReader(sampleRequest)))
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
-	ours, peer := net.Pipe()
-	t.Cleanup(func() { ours.Close(); peer.Close() })
 	w := hijacker{httptest.NewRecorder(), func() (net.Conn, *bufio.ReadWriter, error) {
-		return ours, bufio.NewReadWriter(bufio.NewReader(ours), bufio.NewWriter(ours)), nil
+		return nc, bufio.NewReadWriter(bufio.NewReader(nc), bufio.NewWriter(nc)), nil
 	}}
-	return peer, func() (*Conn, error) { return Upgrade(w, r) }
+	return Upgrade(w, r)
 }
 
 // TestUpgradeWriteDeadline answers a client that never reads.
 func TestUpgradeWriteDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		peer, upgrade := pipeUpgrade(t)
-		conn, err := upgrade()
+		ours, peer := net.Pipe()
+		conn, err := upgradeOver(ours)
 		if conn != nil || !errors.Is(err, os.ErrDeadlineExceeded) || !strings.HasPrefix(err.Error(), "websocket: ") {
 			t.Errorf("Upgrade returned %v and %v, want no Conn and an error that Is os.ErrDeadlineExceeded", conn, err)
+		}
+		if _, err := peer.Read(make([]byte, 1)); err != io.EOF {
+			t.Errorf("the client's read returned %v, want io.EOF: the connection is closed", err)
+		}
+	})
+}
+
+// TestUpgradeWriteDeadlineTLS answers a client that never reads, over TLS. The
+// connection is dropped without waiting for the client to read an alert.
+func TestUpgradeWriteDeadlineTLS(t *testing.T) {
+	cert, roots := testCertificate(t)
+	synctest.Test(t, func(t *testing.T) {
+		ours, peer := net.Pipe()
+		server := tls.Server(ours, &tls.Config{Certificates: []tls.Certificate{cert}, SessionTicketsDisabled: true})
+		client := tls.Client(peer, &tls.Config{RootCAs: roots, ServerName: "example.com"})
+		go client.Handshake()
+		if err := server.Handshake(); err != nil {
+			t.Fatal(err)
+		}
+		late := time.After(upgradeTimeout + time.Nanosecond)
+		if conn, err := upgradeOver(server); conn != nil || !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("Upgrade returned %v and %v, want no Conn and an error that Is os.ErrDeadlineExceeded", conn, err)
+		}
+		select {
+		case <-late:
+			t.Error("Upgrade returned later than the bound of its write")
+		default:
 		}
 		if _, err := peer.Read(make([]byte, 1)); err != io.EOF {
 			t.Errorf("the client's read returned %v, want io.EOF: the connection is closed", err)
@@ -319,13 +345,14 @@ func TestUpgradeWriteDeadline(t *testing.T) {
 // TestUpgradeLeavesNoDeadline waits longer than the 101 may take.
 func TestUpgradeLeavesNoDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		peer, upgrade := pipeUpgrade(t)
+		ours, peer := net.Pipe()
+		defer peer.Close()
 		go func() {
 			if _, err := http.ReadResponse(bufio.NewReader(peer), nil); err != nil {
 				t.Error(err)
 			}
 		}()
-		conn, err := upgrade()
+		conn, err := upgradeOver(ours)
 		if err != nil {
 			t.Fatal(err)
 		}

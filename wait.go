@@ -10,37 +10,58 @@ import "io"
 // fill reads more into the read buffer. What is left there is less than a
 // header.
 func (c *Conn) fill() error {
-	in := &c.in
-	if c.raw != nil {
-		n, err := c.readRaw(nil)
-		if err != nil {
-			in.giveBack()
-			return err
+	_, err := c.read(nil)
+	return err
+}
+
+// read waits for input and reads it: into direct or, where that is nil, into
+// the read buffer behind what is left there.
+func (c *Conn) read(direct []byte) (n int, err error) {
+	for {
+		if c.raw != nil {
+			n, err = c.readRaw(direct)
+		} else {
+			n, err = c.readNet(direct)
 		}
-		in.data = in.buf.b[:len(in.data)+n]
-		return nil
+		if err == nil {
+			c.in.keepalive.heard()
+			return n, nil
+		}
+		if again, silent := c.keepAlive(err); silent != nil {
+			return 0, silent
+		} else if !again {
+			return 0, err
+		}
 	}
-	if in.remaining == 0 && !in.inControl {
-		// Between frames: wait for a few bytes without a buffer. TLS, the
-		// usual case, has the rest of its record ready for the next read.
+}
+
+// readNet is read for a connection without a RawConn.
+func (c *Conn) readNet(direct []byte) (int, error) {
+	in := &c.in
+	c.settleDebts()
+	if direct != nil || in.remaining == 0 && !in.inControl {
+		// Without a buffer; between frames, for a few bytes. TLS, the usual
+		// case, has the rest of its record ready for the next read.
 		in.giveBack()
 	}
-	if in.buf == nil {
-		n, err := c.readNet(in.rest[in.nrest:])
+	switch {
+	case direct != nil:
+		return c.readSome(direct)
+	case in.buf == nil:
+		n, err := c.readSome(in.rest[in.nrest:])
 		in.nrest += n
 		if err == nil {
 			in.room()
 		}
-		return err
+		return n, err
 	}
-	n, err := c.readNet(in.room())
+	n, err := c.readSome(in.room())
 	in.data = in.buf.b[:len(in.data)+n]
-	return err
+	return n, err
 }
 
-// readNet reads from the connection, at least one byte.
-func (c *Conn) readNet(p []byte) (int, error) {
-	c.settleDebts()
+// readSome reads from the connection below, at least one byte.
+func (c *Conn) readSome(p []byte) (int, error) {
 	for range 100 {
 		n, err := c.nc.Read(p)
 		if n > 0 {

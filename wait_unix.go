@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"sync"
 	"syscall"
 )
 
@@ -39,10 +40,17 @@ func (c *Conn) readRaw(direct []byte) (int, error) {
 	in.direct = direct
 	err := c.raw.Read(in.attempt)
 	in.direct = nil
+	if err == nil {
+		err = in.readErr
+	}
 	if err != nil {
+		in.giveBack()
 		return 0, err
 	}
-	return in.n, in.readErr
+	if direct == nil {
+		in.data = in.buf.b[:len(in.data)+in.n]
+	}
+	return in.n, nil
 }
 
 // attemptRead is the callback of readRaw. It is bound once, into in.attempt.
@@ -60,6 +68,7 @@ func (c *Conn) attemptRead(fd uintptr) (done bool) {
 	case err == syscall.EAGAIN:
 		in.giveBack()
 		c.settleDebts()
+		in.keepalive.foundEmpty = true
 		return false
 	case err != nil:
 		in.n, in.readErr = 0, c.opError("read", err)
@@ -73,27 +82,44 @@ func (c *Conn) attemptRead(fd uintptr) (done bool) {
 
 // tryWrite writes what can be written of p without waiting.
 func (c *Conn) tryWrite(p []byte) (n int, err error) {
-	rawErr := c.raw.Write(func(fd uintptr) bool {
-		for n < len(p) {
-			var m int
-			m, err = syscall.Write(int(fd), p[n:])
-			if err == syscall.EINTR {
-				continue
-			}
-			if err != nil {
-				break
-			}
-			n += m
-		}
-		return true
-	})
-	switch {
-	case err == syscall.EAGAIN:
-		return n, nil
-	case err != nil:
-		return n, c.opError("write", err)
+	a := writeAttempts.Get().(*writeAttempt)
+	a.p, a.n, a.err = p, 0, nil
+	err = c.raw.Write(a.callback)
+	n = a.n
+	if err == nil && a.err != nil && a.err != syscall.EAGAIN {
+		err = c.opError("write", a.err)
 	}
-	return n, rawErr
+	a.p = nil
+	writeAttempts.Put(a)
+	return n, err
+}
+
+// A writeAttempt is what tryWrite and its callback tell each other. They are
+// pooled with the callback bound, which would be an allocation each time.
+type writeAttempt struct {
+	p        []byte
+	n        int
+	err      error
+	callback func(fd uintptr) (done bool)
+}
+
+var writeAttempts = sync.Pool{New: func() any {
+	a := new(writeAttempt)
+	a.callback = a.write
+	return a
+}}
+
+func (a *writeAttempt) write(fd uintptr) (done bool) {
+	for a.n < len(a.p) && a.err == nil {
+		n, err := syscall.Write(int(fd), a.p[a.n:])
+		if n > 0 {
+			a.n += n
+		}
+		if err != syscall.EINTR {
+			a.err = err
+		}
+	}
+	return true
 }
 
 // opError dresses an error of a system call as package net does.

@@ -60,6 +60,15 @@ type writeHalf struct {
 	pings         []*ping // waiting, in the order of their ids
 	pingID        uint64
 
+	// Messages given to Enqueue while a NextWriter is open.
+	streaming bool
+	queue     []*PreparedMessage
+	queued    int64 // bytes in queue
+	maxQueued int64
+	leaving   int64 // bytes that a flusher has taken and not sent
+
+	stats Stats // the sending half of it
+
 	halfClose bool        // the flusher is to close this direction when done
 	vec       net.Buffers // for writev, kept from one call to the next
 	vecs      [2][]byte
@@ -141,8 +150,15 @@ func (c *Conn) takeLine() error {
 	return out.err
 }
 
-// leaveLine lets the next message be written.
-func (out *writeHalf) leaveLine() {
+// leaveLine lets the next message be written. What was enqueued meanwhile comes
+// first.
+func (c *Conn) leaveLine() {
+	out := &c.out
+	out.streaming = false
+	for _, m := range out.queue {
+		c.appendMessage(m)
+	}
+	out.queue, out.queued = nil, 0
 	if len(out.line) == 0 {
 		out.busy = false
 		return
@@ -213,14 +229,18 @@ func (c *Conn) writeFrame(h FrameHeader, p []byte) error {
 		}
 		hasRole = true
 	}
+	out.count(h, len(p))
 	if large {
 		c.appendHeader(h, len(p))
-	} else {
-		c.appendFrame(h, p)
-		p = nil
+		batch := out.take() // before anything can come between header and payload
+		if h.Fin {
+			c.leaveLine()
+		}
+		return c.flush(batch, p)
 	}
+	c.appendFrame(h, p)
 	if h.Fin {
-		out.leaveLine()
+		c.leaveLine()
 	}
 	if !hasRole {
 		switch {
@@ -232,14 +252,22 @@ func (c *Conn) writeFrame(h FrameHeader, p []byte) error {
 		}
 		out.flushing = true
 	}
-	return c.flush(p)
+	return c.flush(out.take(), nil)
+}
+
+// count counts a data frame that is about to be sent.
+func (out *writeHalf) count(h FrameHeader, length int) {
+	out.stats.BytesSent += int64(length)
+	if h.Fin {
+		out.stats.MessagesSent++
+	}
 }
 
 // appendFrame appends a frame to the pending buffer, masked there where this
 // is a client. The caller holds mu.
 func (c *Conn) appendFrame(h FrameHeader, p []byte) {
 	key := c.appendHeader(h, len(p))
-	b := append(c.out.pending.b, p...)
+	b := append(c.out.pending.b, p...) // there is room
 	if c.client {
 		Mask(b[len(b)-len(p):], key, 0)
 	}
@@ -252,6 +280,9 @@ func (c *Conn) appendHeader(h FrameHeader, length int) (key [4]byte) {
 	out := &c.out
 	if out.pending == nil {
 		out.pending = getWriteBuffer()
+	}
+	if need := len(out.pending.b) + maxHeaderSize + min(length, maxAppend); need > cap(out.pending.b) {
+		out.pending.grow(need, int(out.maxQueued)+maxHeaderSize)
 	}
 	h.Length = int64(length)
 	if c.client {

@@ -25,6 +25,7 @@ func (c *Conn) NextWriter(op Opcode) (io.WriteCloser, error) {
 	if err := c.takeLine(); err != nil {
 		return nil, err
 	}
+	c.out.streaming = true
 	return &messageWriter{c: c, op: op, text: op == OpText}, nil
 }
 
@@ -113,7 +114,8 @@ func (w *messageWriter) abandon() {
 	c.out.mu.Lock()
 	begun := w.op == OpContinuation
 	if !begun && c.out.err == nil {
-		c.out.leaveLine()
+		c.leaveLine()
+		c.flushAside()
 	}
 	c.out.mu.Unlock()
 	if begun {

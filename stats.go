@@ -1,0 +1,100 @@
+package websocket
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync/atomic"
+	"time"
+)
+
+// Stats are the counts of a connection since its opening handshake.
+type Stats struct {
+	MessagesSent, MessagesReceived int64
+	BytesSent, BytesReceived       int64 // of payload, in messages
+	PingsSent, PingsReceived       int64
+
+	// RoundTrip is the time between the last Ping that was answered, be it of
+	// [Conn.Ping] or of keepalive, and its Pong. 0: there was none.
+	RoundTrip time.Duration
+
+	// CloseSent and CloseReceived are the status codes of the Close frames. 0:
+	// there was none so far; StatusNoStatusReceived: it had no body.
+	CloseSent, CloseReceived StatusCode
+}
+
+// readStats is the receiving half of Stats. One goroutine counts at a time.
+type readStats struct {
+	messages, bytes, pings atomic.Int64
+}
+
+// Stats returns the connection's counts, also after its end. It may be called
+// at any time.
+func (c *Conn) Stats() Stats {
+	c.out.mu.Lock()
+	s := c.out.stats
+	c.out.mu.Unlock()
+	in := &c.in.stats
+	s.MessagesReceived, s.BytesReceived, s.PingsReceived = in.messages.Load(), in.bytes.Load(), in.pings.Load()
+	return s
+}
+
+// The records of a Logger are described at the field of Upgrader and Dialer.
+
+func (c *Conn) role() string {
+	if c.client {
+		return "client"
+	}
+	return "server"
+}
+
+// logOpened logs that the opening handshake is done.
+func (c *Conn) logOpened() {
+	if c.logger == nil {
+		return
+	}
+	c.logger.LogAttrs(context.Background(), slog.LevelInfo, "websocket opened",
+		slog.String("role", c.role()),
+		slog.Any("remote", c.RemoteAddr()),
+		slog.String("subprotocol", c.subprotocol))
+}
+
+// logEnded logs how the connection ended. err is what Close returns.
+func (c *Conn) logEnded(err error) {
+	if c.logger == nil {
+		return
+	}
+	s := c.Stats()
+	attrs := []slog.Attr{
+		slog.String("role", c.role()),
+		slog.Any("remote", c.RemoteAddr()),
+		slog.Duration("duration", time.Since(c.opened)),
+		slog.Int64("sent", s.MessagesSent),
+		slog.Int64("received", s.MessagesReceived),
+		slog.Int("closeSent", int(s.CloseSent)),
+		slog.Int("closeReceived", int(s.CloseReceived)),
+	}
+	level, text := slog.LevelInfo, "websocket closed"
+	if err != nil && err != errDropped {
+		level, text = slog.LevelWarn, "websocket failed"
+		attrs = append(attrs, slog.String("error", err.Error()))
+	}
+	c.logger.LogAttrs(context.Background(), level, text, attrs...)
+}
+
+// logRefused logs a handshake that came to nothing. remote is "" where there is
+// no connection.
+func logRefused(logger *slog.Logger, role, remote string, err error) {
+	if logger == nil {
+		return
+	}
+	status := 0
+	if refused := (*HandshakeError)(nil); errors.As(err, &refused) {
+		status = refused.Status
+	}
+	logger.LogAttrs(context.Background(), slog.LevelWarn, "websocket refused",
+		slog.String("role", role),
+		slog.String("remote", remote),
+		slog.Int("status", status),
+		slog.String("error", err.Error()))
+}
