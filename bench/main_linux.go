@@ -10,6 +10,7 @@ import (
 	"log"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -118,6 +119,13 @@ func (b *bench) run(names []string) (err error) {
 		return err
 	}
 	defer os.RemoveAll(b.dir)
+	interrupted := make(chan os.Signal, 1)
+	signal.Notify(interrupted, os.Interrupt)
+	go func() {
+		<-interrupted
+		os.RemoveAll(b.dir)
+		os.Exit(130) // the children end with this process
+	}()
 	if err := b.build(); err != nil {
 		return err
 	}

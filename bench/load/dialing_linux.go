@@ -89,6 +89,9 @@ func (h *dialing) run(d time.Duration) (int64, error) {
 // not, the beginning is not read twice but left in the socket.
 func (h *dialing) read(fd int) (answered bool, err error) {
 	n, _, err := unix.Recvfrom(fd, h.buf[:], unix.MSG_PEEK)
+	if err == unix.EINTR {
+		return false, nil // epoll says so again
+	}
 	if err != nil {
 		return false, err
 	}

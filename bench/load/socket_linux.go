@@ -41,13 +41,39 @@ func connect(to *unix.SockaddrInet4) (int, error) {
 		unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1),
 		unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: handshakeTimeout}),
 		unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &unix.Timeval{Sec: handshakeTimeout}),
-		unix.Connect(fd, to),
 	)
+	if err == nil {
+		err = unix.Connect(fd, to)
+	}
+	if err == unix.EINTR {
+		err = connected(fd) // it goes on by itself
+	}
 	if err != nil {
 		unix.Close(fd)
 		return -1, err
 	}
 	return fd, nil
+}
+
+// connected waits for the end of a connect that a signal has interrupted.
+func connected(fd int) error {
+	fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}
+	for {
+		n, err := unix.Poll(fds, handshakeTimeout*1000)
+		switch {
+		case err == unix.EINTR:
+			continue
+		case err != nil:
+			return err
+		case n == 0:
+			return unix.ETIMEDOUT
+		}
+		errno, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR)
+		if err == nil && errno != 0 {
+			err = syscall.Errno(errno)
+		}
+		return err
+	}
 }
 
 // drop closes fd with a reset, so that no port is kept in TIME_WAIT.

@@ -50,6 +50,9 @@ func (w *Wire) Close() { unix.Close(w.listener) }
 // process is a client or says what a server says.
 func (w *Wire) accept(fromClient bool) (socket, error) {
 	fd, _, err := unix.Accept4(w.listener, unix.SOCK_CLOEXEC)
+	for err == unix.EINTR {
+		fd, _, err = unix.Accept4(w.listener, unix.SOCK_CLOEXEC)
+	}
 	if err != nil {
 		return socket{}, err
 	}
