@@ -93,7 +93,7 @@ func run() (load.Cost, error) {
 	switch *op {
 	case "read":
 		if mem != nil {
-			mem.frames = circle()
+			mem.frames = circle(*role == "server").Out
 		}
 		err = read(end, m)
 	case "write":
@@ -110,12 +110,11 @@ func run() (load.Cost, error) {
 	return m.cost, err
 }
 
-// circle returns frames for a memConn, enough of them that the processor's
-// nearest cache does not hold them all.
-func circle() []byte {
+// circle returns messages to be read, enough of them that the processor's
+// nearest cache does not hold them all, nor its branch prediction.
+func circle(client bool) *load.Messages {
 	n := max(2, 256<<10/(*size+1))
-	m := load.NewMessages(min(n, 4096), 0, *size, payload, *role == "server")
-	return m.Out
+	return load.NewMessages(min(n, 4096), 0, *size, payload, client)
 }
 
 // every is how many messages go by between two looks at the clock.
@@ -191,9 +190,12 @@ func mask(f func(b []byte, key [4]byte)) load.Cost {
 
 // valid is what checking text costs at least.
 func valid() load.Cost {
-	text := load.NewMessages(1, 0, *size, payload, false).In
-	text = text[len(text)-*size:]
+	messages, at := circle(false), 0
 	return repeat(func() {
+		text := messages.In[at:][messages.InLen-*size : messages.InLen]
+		if at += messages.InLen; at == len(messages.In) {
+			at = 0
+		}
 		if !utf8.Valid(text) {
 			panic("text is not UTF-8")
 		}
