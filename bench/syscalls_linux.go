@@ -86,10 +86,7 @@ func (b *bench) straceServer(p *peers.Peer, inFlight int) (s sample, err error) 
 			return err
 		}
 		before := e.Answered()
-		if _, err := e.Run(b.period, 10000); err != nil {
-			return err
-		}
-		if err := e.Drain(); err != nil {
+		if err := e.Run(b.period, 10000); err != nil {
 			return err
 		}
 		tracer.Interrupt()

@@ -137,27 +137,25 @@ func (e *Echo) Verify() error {
 	if err := e.start(); err != nil {
 		return err
 	}
-	return e.Drain()
+	return e.drain()
 }
 
 // Run loads the server for at least d and at least count replies, and returns
-// how many there were. Replies are still due when it returns.
-func (e *Echo) Run(d time.Duration, count int64) (int64, error) {
+// when nothing is due any more.
+func (e *Echo) Run(d time.Duration, count int64) error {
 	e.sending = true
-	if e.open == 0 {
-		if err := e.start(); err != nil {
-			return 0, err
-		}
-	}
 	before := e.answered
-	err := e.loop(func(now time.Duration) bool {
-		return now >= d && e.answered-before >= count
-	})
-	return e.answered - before, err
+	if err := e.start(); err != nil {
+		return err
+	}
+	if err := e.loop(func(now time.Duration) bool { return now >= d && e.answered-before >= count }); err != nil {
+		return err
+	}
+	return e.drain()
 }
 
-// Drain waits for the replies that are due and sends nothing more.
-func (e *Echo) Drain() error {
+// drain waits for the replies that are due and sends nothing more.
+func (e *Echo) drain() error {
 	e.sending = false
 	return e.loop(func(time.Duration) bool { return e.open == 0 })
 }
