@@ -37,8 +37,7 @@ func putReadBuffer(b *buffer) {
 // getWriteBuffer returns an empty buffer to append to.
 func getWriteBuffer() *buffer { return writeBuffers.Get().(*buffer) }
 
-// grow gives b a capacity of at least need. It doubles, but not past most, so
-// that what may be queued bounds the memory that is used for it.
+// grow gives b a capacity of at least need. It doubles, but not past most.
 func (b *buffer) grow(need, most int) {
 	b.b = append(make([]byte, 0, max(need, min(2*cap(b.b), most))), b.b...)
 }

@@ -35,8 +35,8 @@ type Conn struct {
 	writeTimeout time.Duration
 
 	logger  *slog.Logger
-	tracker *tracker  // nil where nobody shuts it down
-	opened  time.Time // set where there is a logger
+	tracker *tracker // nil where nobody shuts it down
+	opened  int64    // in ns since 1970; 0 without a logger
 
 	in  readHalf
 	out writeHalf
@@ -81,7 +81,7 @@ func newConn(nc net.Conn, cfg connConfig) *Conn {
 		c.closeTimeout = defaultCloseTimeout
 	}
 	if c.logger != nil {
-		c.opened = time.Now()
+		c.opened = time.Now().UnixNano()
 	}
 	c.out.maxQueued = cfg.maxQueued
 	if c.out.maxQueued == 0 {

@@ -1,7 +1,7 @@
 package websocket
 
 import (
-	"net"
+	"math"
 	"os"
 	"sync"
 	"time"
@@ -55,11 +55,10 @@ type writeHalf struct {
 
 	changed chan struct{} // closed at the next change; see watch
 
-	pongs         int // bytes of Pongs in pending
-	latestPong    []byte
-	hasLatestPong bool
-	pings         []*ping // waiting, in the order of their ids
-	pingID        uint64  // of the last; the first is random, for peers that count in Pongs of their own
+	pongs      int     // bytes of Pongs in pending
+	latestPong []byte  // payload of one that waits for room; nil for none
+	pings      []*ping // waiting, in the order of their ids
+	pingID     uint64  // of the last; the first is random, for peers that count in Pongs of their own
 
 	// Messages given to Enqueue while a NextWriter is open.
 	streaming bool
@@ -70,9 +69,7 @@ type writeHalf struct {
 
 	stats Stats // the sending half of it
 
-	halfClose bool        // the flusher is to close this direction when done
-	vec       net.Buffers // for writev, kept from one call to the next
-	vecs      [2][]byte
+	halfClose bool // the flusher is to close this direction when done
 
 	closing closing // see close.go
 }
@@ -272,24 +269,32 @@ func (out *writeHalf) count(h FrameHeader, length int) {
 // appendFrame appends a frame to the pending buffer, masked there where this
 // is a client. The caller holds mu.
 func (c *Conn) appendFrame(h FrameHeader, p []byte) {
+	c.out.makeRoom(len(p))
 	key := c.appendHeader(h, len(p))
-	b := append(c.out.pending.b, p...) // there is room
+	b := append(c.out.pending.b, p...)
 	if c.client {
 		Mask(b[len(b)-len(p):], key, 0)
 	}
 	c.out.pending.b = b
 }
 
-// appendHeader appends a header to the pending buffer and returns the masking
-// key in it.
-func (c *Conn) appendHeader(h FrameHeader, length int) (key [4]byte) {
-	out := &c.out
+// makeRoom sees to it that a header and n bytes can be appended to the pending
+// buffer. What may be queued bounds the memory that is used for it.
+func (out *writeHalf) makeRoom(n int) {
 	if out.pending == nil {
 		out.pending = getWriteBuffer()
 	}
-	if need := len(out.pending.b) + maxHeaderSize + min(length, maxAppend); need > cap(out.pending.b) {
-		out.pending.grow(need, int(out.maxQueued)+maxHeaderSize)
+	if need := len(out.pending.b) + maxHeaderSize + n; need > cap(out.pending.b) {
+		most := min(max(out.maxQueued, maxPending), math.MaxInt-maxHeaderSize) + maxHeaderSize
+		out.pending.grow(need, int(most))
 	}
+}
+
+// appendHeader appends a header to the pending buffer and returns the masking
+// key in it. Of a payload that follows there is room for a first piece.
+func (c *Conn) appendHeader(h FrameHeader, length int) (key [4]byte) {
+	out := &c.out
+	out.makeRoom(min(length, maxAppend))
 	h.Length = int64(length)
 	if c.client {
 		h.Masked, h.MaskKey = true, newMaskKey()
