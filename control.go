@@ -94,6 +94,9 @@ type ping struct {
 // It fails with the cause of ctx when that ends first, without harm to the
 // connection, or with what a write would return when the connection ends.
 func (c *Conn) Ping(ctx context.Context) error {
+	if c.browser {
+		return errBrowserPing
+	}
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
