@@ -32,7 +32,8 @@ type wireRun struct {
 	path      string
 	chunking  chunking
 	rnd       *rand.Rand
-	patience  time.Duration // for what should come soon
+	patience  time.Duration // for what has to come
+	hurry     time.Duration // for a Close frame that must not wait for more
 
 	reader   wireReader
 	inbox    inbox
@@ -197,7 +198,7 @@ func (r *wireRun) play(script []wireOp) {
 			case stepReceive:
 				r.pending = append(r.pending, op.wanted...)
 				for len(r.pending) > 0 && r.ended == nil {
-					r.step()
+					r.step(r.patience)
 				}
 			case stepAwaitClose:
 				if r.awaitClose() {
@@ -265,7 +266,7 @@ func (r *wireRun) halfClose() {
 // the rest is sent.
 func (r *wireRun) awaitClose() bool {
 	for r.ended == nil {
-		if !r.step() {
+		if !r.step(r.hurry) {
 			r.note(verdictLax, "not failed as soon as it had to be")
 			return false
 		}
@@ -274,8 +275,8 @@ func (r *wireRun) awaitClose() bool {
 }
 
 // step takes in the next event. It reports false if none came.
-func (r *wireRun) step() bool {
-	e, ok := r.inbox.take(r.patience)
+func (r *wireRun) step(patience time.Duration) bool {
+	e, ok := r.inbox.take(patience)
 	if !ok {
 		if len(r.pending) > 0 {
 			r.ended = &e

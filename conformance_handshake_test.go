@@ -73,6 +73,8 @@ func (r *wireRun) shakeAsClient(early []byte) bool {
 			return false
 		}
 		return true
+	case r.v.early && got != 101:
+		r.note(verdictLax, "refused bytes that came with the request, with %d (4.1)", got)
 	case slices.Contains(want, 101) || got == 101:
 		r.note(verdictFailed, "wanted status %v, got %d", want, got)
 	case !slices.Contains(want, got):

@@ -33,7 +33,7 @@ func (r *wireRun) finish() {
 				r.writeFrame(8, r.closing.payload)
 			}
 		}
-		for r.ended == nil && r.step() {
+		for r.ended == nil && r.step(r.patience) {
 		}
 	}
 	if r.ended == nil {

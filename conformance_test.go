@@ -1,0 +1,180 @@
+package websocket
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+var (
+	conformanceServer   = flag.String("server", "", "play the conformance cases to the echo server at this `URL`")
+	conformanceListen   = flag.String("listen", "", "play the conformance cases to the clients that connect to this `address` and echo")
+	conformanceReport   = flag.String("report", "", "write the results of -server or -listen to this `file` as JSON")
+	conformanceMax      = flag.Int("max", 0, "leave out conformance cases with messages of more than this many `bytes`")
+	conformanceCases    = flag.String("cases", "", "play only the conformance cases with these `numbers`, or that begin with them, such as 5,6.4")
+	conformancePatience = flag.Duration("patience", 5*time.Second, "how long -server and -listen wait for an answer")
+	conformanceSeed     = flag.Uint64("seed", rand.Uint64(), "for the random choices of the conformance cases")
+)
+
+// TestConformance plays the cases in testdata/conformance; the README there
+// says how to play them to other endpoints.
+func TestConformance(t *testing.T) {
+	vectors := slices.DeleteFunc(loadVectors(t), func(v *vector) bool {
+		return *conformanceMax > 0 && v.size() > *conformanceMax || !chosen(v.number)
+	})
+	if len(vectors) == 0 {
+		t.Fatal("want a case, -max and -cases leave none")
+	}
+	switch {
+	case *conformanceServer != "":
+		testServer(t, *conformanceServer, vectors)
+	case *conformanceListen != "":
+		testClients(t, *conformanceListen, vectors)
+	default:
+		t.Run("server", func(t *testing.T) { testOwn(t, "server", vectors) })
+		t.Run("client", func(t *testing.T) { testOwn(t, "client", vectors) })
+	}
+}
+
+func chosen(number string) bool {
+	if *conformanceCases == "" {
+		return true
+	}
+	for c := range strings.SplitSeq(*conformanceCases, ",") {
+		if number == c || strings.HasPrefix(number, strings.TrimSuffix(c, ".")+".") {
+			return true
+		}
+	}
+	return false
+}
+
+// testOwn plays the cases to our own endpoint in a role, in every way.
+func testOwn(t *testing.T, role string, vectors []*vector) {
+	p := &report{Endpoint: "our own " + role}
+	t.Run("cases", func(t *testing.T) {
+		for _, v := range vectors {
+			if v.role != "" && v.role != role {
+				continue
+			}
+			t.Run(v.number, func(t *testing.T) {
+				t.Parallel()
+				playOwn(t, p, role, v)
+			})
+		}
+	})
+	t.Log("\n" + p.table())
+}
+
+// playOwn plays one case over each transport, in each chunking that makes
+// sense for it, and to a caller of each part of the API.
+func playOwn(t *testing.T, p *report, role string, v *vector) {
+	e := newOwnEndpoint(t, role)
+	for _, tcp := range []bool{false, true} {
+		for i, chunking := range chunkings(v, tcp) {
+			// The reader changes with each chunking, and every chunking meets
+			// both, on one transport or on the other.
+			streams := (i%2 == 0) == tcp
+			how := fmt.Sprintf("%s, %s, %s", map[bool]string{false: "in memory", true: "TCP"}[tcp], chunking,
+				map[bool]string{false: "ReadMessage", true: "NextReader"}[streams])
+			r := newRun(v, *conformanceSeed, how)
+			r.chunking, r.client, r.handshake = chunking, role == "server", tcp
+			// What does not come within a minute will not come at all.
+			r.patience, r.hurry = time.Minute, time.Minute
+			ended := e.connect(r, tcp, streams)
+			r.run()
+			if r.ended != nil && r.verdict == verdictOK {
+				select {
+				case end := <-ended:
+					r.checkCaller(end)
+				case <-time.After(r.patience):
+					r.note(verdictFailed, "reading from our own endpoint has not ended")
+				}
+			}
+			res := r.result(fmt.Sprintf("%s, -seed %d", how, *conformanceSeed))
+			p.add(res)
+			if res.verdict != verdictOK {
+				t.Fatal("\n" + res.String())
+			}
+		}
+	}
+}
+
+// chunkings returns the ways to cut the bytes of v.
+func chunkings(v *vector, tcp bool) []chunking {
+	total := v.total()
+	all := []chunking{chunkWhole, chunkRandom}
+	if tcp && v.request == nil && v.response == nil {
+		all = append(all, chunkEarly)
+	}
+	if v.group() == "9" {
+		return all
+	}
+	all = append(all, chunkHalves, chunkFrames)
+	if total <= 4<<10 || !tcp && total <= 128<<10 {
+		all = append(all, chunkBytes)
+	}
+	if v.request != nil || v.response != nil {
+		if !tcp {
+			return nil
+		}
+	}
+	return all
+}
+
+// A callerEnd is what the caller of our own endpoint got in the end.
+type callerEnd struct {
+	read, again, write error
+}
+
+// checkCaller compares what the caller got with how the connection ended.
+func (r *wireRun) checkCaller(got callerEnd) {
+	want := r.v.caller
+	code, reason := r.ended.code, ""
+	if want == "" {
+		switch {
+		case r.ended.kind != eventClose:
+			want = "broken"
+		case r.closing == nil || slices.ContainsFunc(r.v.end, func(e vectorEnding) bool { return e.kind == "fail" }):
+			want = fmt.Sprintf("failed %d", code)
+		default:
+			if code = 1005; len(r.closing.payload) >= 2 {
+				code = int(r.closing.payload[0])<<8 | int(r.closing.payload[1])
+				reason = string(r.closing.payload[2:])
+			}
+			want = fmt.Sprintf("closed %d", code)
+		}
+	}
+	var (
+		protocol *ProtocolError
+		closed   *CloseError
+		is       string
+	)
+	switch {
+	case errors.As(got.read, &protocol):
+		is = fmt.Sprintf("failed %d", protocol.Code)
+	case errors.As(got.read, &closed) && closed.Err == nil:
+		is = fmt.Sprintf("closed %d", closed.Code)
+		if closed.Reason != reason {
+			r.note(verdictFailed, "the caller got the reason %q, want %q", closed.Reason, reason)
+		}
+	case errors.As(got.read, &closed) && closed.Code == 1006 && errors.Is(got.read, io.ErrUnexpectedEOF):
+		is = "broken"
+	}
+	if is != want {
+		r.note(verdictFailed, "the caller's read ended with %v, want it to be %q", got.read, want)
+	}
+	if !reflect.DeepEqual(got.again, got.read) {
+		r.note(verdictFailed, "a later read returned %v, want %v again", got.again, got.read)
+	}
+	if is != "broken" && !errors.Is(got.write, net.ErrClosed) || is == "broken" && !errors.As(got.write, &closed) {
+		r.note(verdictFailed, "a later write returned %v", got.write)
+	}
+}
