@@ -47,6 +47,7 @@ type wireRun struct {
 	nonce    string // Sec-WebSocket-Key of the client under test
 
 	verdict verdict
+	how     vectorEnding // the one that came about
 	why     []string
 	came    []string // the events, for the report
 }

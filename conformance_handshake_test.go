@@ -143,7 +143,7 @@ func checkResponse(resp *http.Response, key string) error {
 	switch {
 	case resp.ProtoMajor != 1 || resp.ProtoMinor != 1:
 		return violation("the answer is not HTTP/1.1 (4.2.2)")
-	case !hasToken(h, "Upgrade", "websocket"):
+	case len(h.Values("Upgrade")) != 1 || !strings.EqualFold(h.Get("Upgrade"), "websocket"):
 		return violation("no Upgrade: websocket in the answer (4.2.2)")
 	case !hasToken(h, "Connection", "upgrade"):
 		return violation("no Connection: Upgrade in the answer (4.2.2)")

@@ -1,60 +1,93 @@
 package websocket
 
 import (
+	"context"
 	"io"
 	"net"
+	"net/http"
 	"testing"
 )
 
 // An ownEndpoint makes connections to our own server, or from our own client,
-// which echo.
+// which echo. It is for one run at a time.
 type ownEndpoint struct {
-	role string
-	l    net.Listener
+	role    string
+	l       net.Listener
+	limit   int64
+	streams bool // the echo is written with NextReader and NextWriter
+	ended   chan callerEnd
 }
 
-func newOwnEndpoint(t *testing.T, role string) *ownEndpoint {
+// A callerEnd is what the caller of our own endpoint got in the end.
+type callerEnd struct {
+	refused            error // from Dial
+	read, again, write error
+}
+
+func newOwnEndpoint(t *testing.T, v *vector, role string) *ownEndpoint {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { l.Close() })
-	return &ownEndpoint{role, l}
+	e := &ownEndpoint{role: role, l: l, limit: -1, ended: make(chan callerEnd, 1)}
+	if v.limit != 0 {
+		e.limit = v.limit
+	}
+	if role == "client" {
+		t.Cleanup(func() { l.Close() })
+		return e
+	}
+	s := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		// A request that is refused shows in the answer.
+		if c, err := (&Upgrader{ReadLimit: e.limit}).Upgrade(w, r); err == nil {
+			e.echo(c, nil)
+		}
+	})}
+	go s.Serve(l)
+	t.Cleanup(func() { s.Close() })
+	return e
 }
 
-// connect gives r a connection to an endpoint that echoes, by NextReader or
-// by ReadMessage. The channel yields how that ended.
-func (e *ownEndpoint) connect(r *wireRun, tcp, streams bool) <-chan callerEnd {
-	ended := make(chan callerEnd, 1)
-	var theirs net.Conn
-	if tcp {
-		r.handshake = false
-		r.nc, _ = net.Dial("tcp", e.l.Addr().String())
-		theirs, _ = e.l.Accept()
-	} else {
+// connect gives r a connection to an endpoint that echoes. How that ends will
+// come from e.ended.
+func (e *ownEndpoint) connect(r *wireRun) (err error) {
+	r.host, r.path = e.l.Addr().String(), "/echo?a=b"
+	switch {
+	case !r.handshake:
+		var theirs net.Conn
 		r.nc, theirs = segmentPipe()
+		if e.role == "server" {
+			go e.echo((&Upgrader{ReadLimit: e.limit}).Server(theirs), nil)
+		} else {
+			go e.echo((&Dialer{ReadLimit: e.limit}).Client(theirs), nil)
+		}
+	case e.role == "server":
+		r.nc, err = net.Dial("tcp", r.host)
+	default:
+		go func() {
+			c, _, err := (&Dialer{ReadLimit: e.limit}).Dial(context.Background(), "ws://"+r.host+r.path)
+			e.echo(c, err)
+		}()
+		r.nc, err = e.l.Accept()
 	}
-	limit := r.v.limit
-	if limit == 0 {
-		limit = -1
-	}
-	c := newConn(theirs, connConfig{client: e.role == "client", readLimit: limit})
-	go func() { ended <- echo(c, streams) }()
-	return ended
+	return err
 }
 
 // echo sends back every message until the connection ends, and then looks
 // what later calls return.
-func echo(c *Conn, streams bool) (end callerEnd) {
-	if streams {
-		end.read = echoStreams(c)
-	} else {
-		end.read = echoMessages(c)
+func (e *ownEndpoint) echo(c *Conn, err error) {
+	end := callerEnd{refused: err}
+	if err == nil {
+		if e.streams {
+			end.read = echoStreams(c)
+		} else {
+			end.read = echoMessages(c)
+		}
+		_, _, end.again = c.ReadMessage(nil)
+		end.write = c.WriteMessage(OpText, nil)
+		c.CloseNow()
 	}
-	_, _, end.again = c.ReadMessage(nil)
-	end.write = c.WriteMessage(OpText, nil)
-	c.CloseNow()
-	return end
+	e.ended <- end
 }
 
 func echoMessages(c *Conn) error {

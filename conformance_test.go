@@ -76,23 +76,25 @@ func testOwn(t *testing.T, role string, vectors []*vector) {
 // playOwn plays one case over each transport, in each chunking that makes
 // sense for it, and to a caller of each part of the API.
 func playOwn(t *testing.T, p *report, role string, v *vector) {
-	e := newOwnEndpoint(t, role)
+	e := newOwnEndpoint(t, v, role)
 	for _, tcp := range []bool{false, true} {
 		for i, chunking := range chunkings(v, tcp) {
 			// The reader changes with each chunking, and every chunking meets
 			// both, on one transport or on the other.
-			streams := (i%2 == 0) == tcp
+			e.streams = (i%2 == 0) == tcp
 			how := fmt.Sprintf("%s, %s, %s", map[bool]string{false: "in memory", true: "TCP"}[tcp], chunking,
-				map[bool]string{false: "ReadMessage", true: "NextReader"}[streams])
+				map[bool]string{false: "ReadMessage", true: "NextReader"}[e.streams])
 			r := newRun(v, *conformanceSeed, how)
 			r.chunking, r.client, r.handshake = chunking, role == "server", tcp
 			// What does not come within a minute will not come at all.
 			r.patience, r.hurry = time.Minute, time.Minute
-			ended := e.connect(r, tcp, streams)
+			if err := e.connect(r); err != nil {
+				t.Fatal(err)
+			}
 			r.run()
-			if r.ended != nil && r.verdict == verdictOK {
+			if r.verdict == verdictOK && (r.ended != nil || role == "client") {
 				select {
-				case end := <-ended:
+				case end := <-e.ended:
 					r.checkCaller(end)
 				case <-time.After(r.patience):
 					r.note(verdictFailed, "reading from our own endpoint has not ended")
@@ -109,54 +111,59 @@ func playOwn(t *testing.T, p *report, role string, v *vector) {
 
 // chunkings returns the ways to cut the bytes of v.
 func chunkings(v *vector, tcp bool) []chunking {
-	total := v.total()
-	all := []chunking{chunkWhole, chunkRandom}
-	if tcp && v.request == nil && v.response == nil {
-		all = append(all, chunkEarly)
+	shakes := v.request != nil || v.response != nil
+	switch total := v.total(); {
+	case shakes && tcp:
+		return []chunking{chunkWhole, chunkRandom, chunkHalves, chunkBytes}
+	case shakes:
+		return nil // in memory there is no opening handshake
+	case v.group() == "9" && tcp:
+		return []chunking{chunkWhole, chunkRandom, chunkEarly}
+	case v.group() == "9":
+		return []chunking{chunkWhole, chunkRandom}
+	case tcp && total <= 4<<10:
+		return []chunking{chunkWhole, chunkRandom, chunkEarly, chunkHalves, chunkFrames, chunkBytes}
+	case tcp:
+		return []chunking{chunkWhole, chunkRandom, chunkEarly, chunkHalves, chunkFrames}
+	case total <= 128<<10:
+		return []chunking{chunkWhole, chunkRandom, chunkHalves, chunkFrames, chunkBytes}
 	}
-	if v.group() == "9" {
-		return all
-	}
-	all = append(all, chunkHalves, chunkFrames)
-	if total <= 4<<10 || !tcp && total <= 128<<10 {
-		all = append(all, chunkBytes)
-	}
-	if v.request != nil || v.response != nil {
-		if !tcp {
-			return nil
-		}
-	}
-	return all
-}
-
-// A callerEnd is what the caller of our own endpoint got in the end.
-type callerEnd struct {
-	read, again, write error
+	return []chunking{chunkWhole, chunkRandom, chunkHalves, chunkFrames}
 }
 
 // checkCaller compares what the caller got with how the connection ended.
 func (r *wireRun) checkCaller(got callerEnd) {
 	want := r.v.caller
-	code, reason := r.ended.code, ""
-	if want == "" {
-		switch {
-		case r.ended.kind != eventClose:
-			want = "broken"
-		case r.closing == nil || slices.ContainsFunc(r.v.end, func(e vectorEnding) bool { return e.kind == "fail" }):
-			want = fmt.Sprintf("failed %d", code)
-		default:
-			if code = 1005; len(r.closing.payload) >= 2 {
-				code = int(r.closing.payload[0])<<8 | int(r.closing.payload[1])
-				reason = string(r.closing.payload[2:])
-			}
-			want = fmt.Sprintf("closed %d", code)
-		}
-	}
 	var (
+		code     int
+		reason   string
+		refused  *HandshakeError
 		protocol *ProtocolError
 		closed   *CloseError
-		is       string
 	)
+	switch {
+	case r.ended == nil:
+		isHTTP := strings.HasPrefix(r.v.response[0], "HTTP/")
+		if got.refused == nil || isHTTP && !errors.As(got.refused, &refused) {
+			r.note(verdictFailed, "Dial returned %v, want a *HandshakeError", got.refused)
+		}
+		return
+	case got.refused != nil:
+		r.note(verdictFailed, "the handshake failed with %v", got.refused)
+		return
+	case want != "":
+	case r.ended.kind != eventClose:
+		want = "broken"
+	case r.how.kind == "fail":
+		want = fmt.Sprintf("failed %d", r.ended.code)
+	default:
+		if code = 1005; len(r.closing.payload) >= 2 {
+			code = int(r.closing.payload[0])<<8 | int(r.closing.payload[1])
+			reason = string(r.closing.payload[2:])
+		}
+		want = fmt.Sprintf("closed %d", code)
+	}
+	is := "neither closed nor failed nor broken"
 	switch {
 	case errors.As(got.read, &protocol):
 		is = fmt.Sprintf("failed %d", protocol.Code)

@@ -87,6 +87,7 @@ func (r *wireRun) judge() {
 		r.note(verdictLax, "%v never came", r.pending[0])
 	}
 	if i >= 0 {
+		r.how = r.v.end[i]
 		return
 	}
 	closes := ended.kind == eventClose
