@@ -43,6 +43,7 @@ type wireRun struct {
 	closing  *wireEvent // the Close frame we have sent first
 	ended    *wireEvent // what ended the script: a Close frame or worse
 	early    bool       // it came before everything was sent
+	sent     int        // bytes of the script that travelled with the handshake
 	writeErr error
 	nonce    string // Sec-WebSocket-Key of the client under test
 
@@ -231,7 +232,9 @@ func (r *wireRun) send(op wireOp) (failed bool) {
 		}
 	}
 	for _, p := range op.pieces {
-		r.write(p.b)
+		n := min(r.sent, len(p.b))
+		r.sent -= n
+		r.write(p.b[n:])
 		if p.hold && r.awaitClose() {
 			return true
 		}
@@ -242,7 +245,7 @@ func (r *wireRun) send(op wireOp) (failed bool) {
 // write sends b. That the endpoint wants no more of it may be just what the
 // case is about, so an error is only kept.
 func (r *wireRun) write(b []byte) {
-	if r.writeErr == nil {
+	if r.writeErr == nil && len(b) > 0 {
 		_, r.writeErr = r.nc.Write(b)
 	}
 }

@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// remoteDeadline bounds a case, however slowly its endpoint answers.
-const remoteDeadline = 2 * time.Minute
+// caseDeadline bounds a case, however slowly its endpoint answers.
+const caseDeadline = 2 * time.Minute
 
 // newRun prepares a run of v. The random choices follow from the seed, the
 // case and how it is played.
@@ -40,7 +40,7 @@ func testRemote(t *testing.T, p *report, role string, vectors []*vector, connect
 			}
 			r.note(verdictFailed, "cannot connect: %v", err)
 		} else {
-			r.nc.SetDeadline(time.Now().Add(remoteDeadline))
+			r.nc.SetDeadline(time.Now().Add(caseDeadline))
 			r.run()
 		}
 		if r.nonce != "" && nonces[r.nonce] {
@@ -97,9 +97,9 @@ func testClients(t *testing.T, addr string, vectors []*vector) {
 	fmt.Fprintf(os.Stderr, "waiting for a client that echoes at ws://%s/\n", l.Addr())
 	p := &report{Endpoint: "client of " + addr}
 	testRemote(t, p, "client", vectors, func(r *wireRun) (err error) {
-		l.(*net.TCPListener).SetDeadline(time.Now().Add(remoteDeadline))
+		l.(*net.TCPListener).SetDeadline(time.Now().Add(caseDeadline))
 		if r.nc, err = l.Accept(); err != nil {
-			err = fmt.Errorf("no client has connected within %v: %w", remoteDeadline, err)
+			err = fmt.Errorf("no client has connected within %v: %w", caseDeadline, err)
 		}
 		return err
 	})

@@ -91,6 +91,7 @@ func playOwn(t *testing.T, p *report, role string, v *vector) {
 			if err := e.connect(r); err != nil {
 				t.Fatal(err)
 			}
+			r.nc.SetDeadline(time.Now().Add(caseDeadline))
 			r.run()
 			if r.verdict == verdictOK && (r.ended != nil || role == "client") {
 				select {

@@ -1,6 +1,7 @@
 package websocket
 
 import (
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -11,7 +12,9 @@ import (
 	"sort"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
+	"unicode/utf8"
 )
 
 // The vectors are the cases in testdata/conformance; the README there
@@ -162,35 +165,58 @@ func (it payloadItem) bytes() []byte {
 	return nil
 }
 
-// noise returns n bytes without a pattern, always the same ones.
-func noise(n int) []byte {
-	r := rand.New(rand.NewPCG(uint64(n), 1))
-	b := make([]byte, 0, n+8)
-	for len(b) < n {
-		u := r.Uint64()
-		b = append(b, byte(u), byte(u>>8), byte(u>>16), byte(u>>24),
-			byte(u>>32), byte(u>>40), byte(u>>48), byte(u>>56))
-	}
-	return b[:n]
+// An endless is bytes without a pattern, always the same ones. It grows as
+// they are asked for.
+type endless struct {
+	mu   sync.Mutex
+	b    []byte
+	rnd  *rand.PCG
+	more func(b []byte, u uint64) []byte
 }
 
-// prose returns n bytes of UTF-8 without a pattern, always the same ones, in
-// characters of one to four bytes.
-func prose(n int) []byte {
-	r := rand.New(rand.NewPCG(uint64(n), 2))
-	b := make([]byte, 0, n+4)
-	for len(b) < n {
-		u := rune(r.Uint32())
-		switch min(1+int(u>>24)&3, n-len(b)) {
-		case 1:
-			b = append(b, byte('!'+u&63))
-		case 2:
-			b = append(b, string(0x80+u&0x3FF)...)
-		case 3:
-			b = append(b, string(0x800+u&0x3FFF)...)
-		case 4:
-			b = append(b, string(0x10000+u&0xFFFFF)...)
+func (e *endless) first(n int) []byte {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for len(e.b) < n {
+		e.b = e.more(e.b, e.rnd.Uint64())
+	}
+	return e.b[:n:n]
+}
+
+var (
+	endlessNoise = endless{rnd: rand.NewPCG(6455, 1), more: binary.LittleEndian.AppendUint64}
+	endlessProse = endless{rnd: rand.NewPCG(6455, 2), more: func(b []byte, u uint64) []byte {
+		// A character of each length, in an order that changes.
+		for range 4 {
+			switch r := rune(u >> 32 & 0xFFFFF); u & 3 {
+			case 0:
+				b = append(b, byte('!'+r&63))
+			case 1:
+				b = utf8.AppendRune(b, 0x80+r&0x3FF)
+			case 2:
+				b = utf8.AppendRune(b, 0x800+r&0x3FFF)
+			case 3:
+				b = utf8.AppendRune(b, 0x10000+r)
+			}
+			u = u>>2 | u<<62
 		}
+		return b
+	}}
+)
+
+// noise returns n bytes without a pattern.
+func noise(n int) []byte { return endlessNoise.first(n) }
+
+// prose returns n bytes of UTF-8 without a pattern.
+func prose(n int) []byte {
+	b := endlessProse.first(n)
+	start := max(0, n-1) // of the last character
+	for start > 0 && !utf8.RuneStart(b[start]) {
+		start--
+	}
+	if n > 0 && !utf8.FullRune(b[start:]) {
+		b = slices.Clone(b)
+		copy(b[start:], "~~~")
 	}
 	return b
 }
