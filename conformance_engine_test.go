@@ -24,7 +24,7 @@ const (
 
 // A wireRun plays one case to one connection.
 type wireRun struct {
-	v         *vector
+	v         *vectorCase
 	nc        net.Conn
 	client    bool // we play the client's part, a server is under test
 	handshake bool // the connection begins with the opening handshake

@@ -99,7 +99,7 @@ func (r *wireRun) shakeAsServer(early []byte) bool {
 		err = checkRequest(req)
 	}
 	if err == nil && r.reader.br.Buffered() > 0 {
-		err = violation("bytes after the request, before the answer (4.1)")
+		err = wireViolation("bytes after the request, before the answer (4.1)")
 	}
 	if err != nil {
 		r.note(verdictFailed, "the request of the opening handshake: %v", err)
@@ -147,17 +147,17 @@ func checkResponse(resp *http.Response, key string) error {
 	h := resp.Header
 	switch {
 	case resp.ProtoMajor != 1 || resp.ProtoMinor != 1:
-		return violation("the answer is not HTTP/1.1 (4.2.2)")
+		return wireViolation("the answer is not HTTP/1.1 (4.2.2)")
 	case len(h.Values("Upgrade")) != 1 || !strings.EqualFold(h.Get("Upgrade"), "websocket"):
-		return violation("no Upgrade: websocket in the answer (4.2.2)")
+		return wireViolation("no Upgrade: websocket in the answer (4.2.2)")
 	case !hasToken(h, "Connection", "upgrade"):
-		return violation("no Connection: Upgrade in the answer (4.2.2)")
+		return wireViolation("no Connection: Upgrade in the answer (4.2.2)")
 	case !slices.Equal(h.Values("Sec-WebSocket-Accept"), []string{wireAccept(key)}):
-		return violation(fmt.Sprintf("Sec-WebSocket-Accept is %q for key %q (4.2.2)", h.Values("Sec-WebSocket-Accept"), key))
+		return wireViolation(fmt.Sprintf("Sec-WebSocket-Accept is %q for key %q (4.2.2)", h.Values("Sec-WebSocket-Accept"), key))
 	case len(h.Values("Sec-WebSocket-Extensions")) > 0:
-		return violation("an extension that was not offered (4.2.2)")
+		return wireViolation("an extension that was not offered (4.2.2)")
 	case len(h.Values("Sec-WebSocket-Protocol")) > 0:
-		return violation("a subprotocol that was not offered (4.2.2)")
+		return wireViolation("a subprotocol that was not offered (4.2.2)")
 	}
 	return nil
 }
@@ -172,21 +172,21 @@ func checkRequest(req *http.Request) error {
 	}
 	switch {
 	case req.Method != "GET":
-		return violation("the method is " + req.Method + " (4.1)")
+		return wireViolation("the method is " + req.Method + " (4.1)")
 	case !req.ProtoAtLeast(1, 1):
-		return violation("the request is not HTTP/1.1 (4.1)")
+		return wireViolation("the request is not HTTP/1.1 (4.1)")
 	case req.Host == "":
-		return violation("no Host (4.1)")
+		return wireViolation("no Host (4.1)")
 	case !hasToken(h, "Upgrade", "websocket"):
-		return violation("no Upgrade: websocket (4.1)")
+		return wireViolation("no Upgrade: websocket (4.1)")
 	case !hasToken(h, "Connection", "upgrade"):
-		return violation("no Connection: Upgrade (4.1)")
+		return wireViolation("no Connection: Upgrade (4.1)")
 	case len(nonce) != 16:
-		return violation(fmt.Sprintf("Sec-WebSocket-Key %q is not 16 bytes in base64 (4.1)", keys))
+		return wireViolation(fmt.Sprintf("Sec-WebSocket-Key %q is not 16 bytes in base64 (4.1)", keys))
 	case !slices.Equal(h.Values("Sec-WebSocket-Version"), []string{"13"}):
-		return violation("Sec-WebSocket-Version is not 13 (4.1)")
+		return wireViolation("Sec-WebSocket-Version is not 13 (4.1)")
 	case req.ContentLength > 0 || len(req.TransferEncoding) > 0:
-		return violation("the request has a body (4.1)")
+		return wireViolation("the request has a body (4.1)")
 	}
 	return nil
 }

@@ -24,7 +24,7 @@ type callerEnd struct {
 	read, again, write error
 }
 
-func newOwnEndpoint(t *testing.T, v *vector, role string) *ownEndpoint {
+func newOwnEndpoint(t *testing.T, v *vectorCase, role string) *ownEndpoint {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

@@ -17,7 +17,7 @@ const caseDeadline = 2 * time.Minute
 
 // newRun prepares a run of v. The random choices follow from the seed, the
 // case and how it is played.
-func newRun(v *vector, seed uint64, how string) *wireRun {
+func newRun(v *vectorCase, seed uint64, how string) *wireRun {
 	h := fnv.New64a()
 	fmt.Fprintf(h, "%s %s", v.number, how)
 	return &wireRun{v: v, rnd: rand.New(rand.NewPCG(seed, h.Sum64())), chunking: chunkWhole}
@@ -25,7 +25,7 @@ func newRun(v *vector, seed uint64, how string) *wireRun {
 
 // testRemote plays every case that suits the endpoint's role. connect returns
 // a connection for the next case.
-func testRemote(t *testing.T, p *report, role string, vectors []*vector, connect func(*wireRun) error) {
+func testRemote(t *testing.T, p *report, role string, vectors []*vectorCase, connect func(*wireRun) error) {
 	nonces := make(map[string]bool)
 	for _, v := range vectors {
 		if v.role != "" && v.role != role {
@@ -65,7 +65,7 @@ func testRemote(t *testing.T, p *report, role string, vectors []*vector, connect
 }
 
 // testServer plays the cases to the echo server at rawURL.
-func testServer(t *testing.T, rawURL string, vectors []*vector) {
+func testServer(t *testing.T, rawURL string, vectors []*vectorCase) {
 	u, err := url.Parse(rawURL)
 	if err != nil || u.Host == "" || u.Scheme != "ws" && u.Scheme != "wss" {
 		t.Fatalf("-server: want ws://host:port/path or wss://host:port/path, got %q", rawURL)
@@ -88,7 +88,7 @@ func testServer(t *testing.T, rawURL string, vectors []*vector) {
 }
 
 // testClients plays one case to each connection that a client opens to addr.
-func testClients(t *testing.T, addr string, vectors []*vector) {
+func testClients(t *testing.T, addr string, vectors []*vectorCase) {
 	l, err := net.Listen("tcp", addr)
 	if err != nil {
 		t.Fatal(err)

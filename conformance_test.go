@@ -27,7 +27,7 @@ var (
 // TestConformance plays the cases in testdata/conformance; the README there
 // says how to play them to other endpoints.
 func TestConformance(t *testing.T) {
-	vectors := slices.DeleteFunc(loadVectors(t), func(v *vector) bool {
+	vectors := slices.DeleteFunc(loadVectors(t), func(v *vectorCase) bool {
 		return *conformanceMax > 0 && v.size() > *conformanceMax || !chosen(v.number)
 	})
 	if len(vectors) == 0 {
@@ -57,7 +57,7 @@ func chosen(number string) bool {
 }
 
 // testOwn plays the cases to our own endpoint in a role, in every way.
-func testOwn(t *testing.T, role string, vectors []*vector) {
+func testOwn(t *testing.T, role string, vectors []*vectorCase) {
 	p := &report{Endpoint: "our own " + role}
 	t.Run("cases", func(t *testing.T) {
 		for _, v := range vectors {
@@ -75,7 +75,7 @@ func testOwn(t *testing.T, role string, vectors []*vector) {
 
 // playOwn plays one case over each transport, in each chunking that makes
 // sense for it, and to a caller of each part of the API.
-func playOwn(t *testing.T, p *report, role string, v *vector) {
+func playOwn(t *testing.T, p *report, role string, v *vectorCase) {
 	e := newOwnEndpoint(t, v, role)
 	for _, tcp := range []bool{false, true} {
 		for i, chunking := range chunkings(v, tcp) {
@@ -111,7 +111,7 @@ func playOwn(t *testing.T, p *report, role string, v *vector) {
 }
 
 // chunkings returns the ways to cut the bytes of v.
-func chunkings(v *vector, tcp bool) []chunking {
+func chunkings(v *vectorCase, tcp bool) []chunking {
 	shakes := v.request != nil || v.response != nil
 	switch total := v.total(); {
 	case shakes && tcp:

@@ -20,8 +20,8 @@ import (
 // The vectors are the cases in testdata/conformance; the README there
 // describes their notation. This file reads them.
 
-// A vector is one case: a script for the peer of the endpoint under test.
-type vector struct {
+// A vectorCase is one case: a script for the peer of the endpoint under test.
+type vectorCase struct {
 	number   string // such as "5.19"
 	title    string
 	where    string // file:line
@@ -102,13 +102,13 @@ func (e vectorEnding) String() string {
 }
 
 // group is the number before the first point.
-func (v *vector) group() string {
+func (v *vectorCase) group() string {
 	g, _, _ := strings.Cut(v.number, ".")
 	return g
 }
 
 // size is the payload of the case's largest message.
-func (v *vector) size() int {
+func (v *vectorCase) size() int {
 	largest, message := 0, 0
 	for _, s := range v.steps {
 		if s.kind == stepSend && s.frame.opcode < 8 {
@@ -123,7 +123,7 @@ func (v *vector) size() int {
 }
 
 // total is about how many bytes the case sends.
-func (v *vector) total() int {
+func (v *vectorCase) total() int {
 	n := 0
 	for _, s := range v.steps {
 		if s.kind == stepSend {
@@ -223,13 +223,13 @@ func prose(n int) []byte {
 
 // loadVectors reads every case in testdata/conformance, in the order of their
 // numbers.
-func loadVectors(t testing.TB) []*vector {
+func loadVectors(t testing.TB) []*vectorCase {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join("testdata", "conformance", "*.txt"))
 	if err != nil || len(files) == 0 {
 		t.Fatalf("want vectors in testdata/conformance, found none (%v)", err)
 	}
-	var all []*vector
+	var all []*vectorCase
 	known := make(map[string]string)
 	for _, file := range files {
 		text, err := os.ReadFile(file)
@@ -263,10 +263,10 @@ func lessNumber(a, b string) bool {
 }
 
 // parseVectors reads one file. Whatever it does not know is an error.
-func parseVectors(file, text string) ([]*vector, error) {
+func parseVectors(file, text string) ([]*vectorCase, error) {
 	var (
-		vs []*vector
-		v  *vector
+		vs []*vectorCase
+		v  *vectorCase
 	)
 	for i, line := range strings.Split(text, "\n") {
 		if line == "" || strings.HasPrefix(line, "#") {
@@ -280,7 +280,7 @@ func parseVectors(file, text string) ([]*vector, error) {
 		value = strings.TrimPrefix(value, " ")
 		if key == "case" {
 			number, title, _ := strings.Cut(value, " ")
-			v = &vector{number: number, title: title, where: where, rounds: 1}
+			v = &vectorCase{number: number, title: title, where: where, rounds: 1}
 			if strings.Trim(number, "0123456789.") != "" || title == "" {
 				return nil, fmt.Errorf("%s: want \"case: NUMBER title\"", where)
 			}
@@ -303,7 +303,7 @@ func parseVectors(file, text string) ([]*vector, error) {
 }
 
 // set takes in one line of a case.
-func (v *vector) set(key, value string) (err error) {
+func (v *vectorCase) set(key, value string) (err error) {
 	line := key + ": " + value
 	switch key {
 	case "section":
@@ -383,7 +383,7 @@ func (v *vector) set(key, value string) (err error) {
 	return err
 }
 
-func (v *vector) complete() error {
+func (v *vectorCase) complete() error {
 	switch {
 	case len(v.sections) == 0:
 		return errors.New("want a section")

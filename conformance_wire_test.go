@@ -178,10 +178,10 @@ func abbreviate(b []byte) string {
 	return fmt.Sprintf("%x… (%d bytes)", b[:24], len(b))
 }
 
-// A violation is a rule that the endpoint under test broke in what it sent.
-type violation string
+// A wireViolation is a rule that the endpoint under test broke in what it sent.
+type wireViolation string
 
-func (v violation) Error() string { return string(v) }
+func (v wireViolation) Error() string { return string(v) }
 
 // A wireReader reads what the endpoint under test sends.
 type wireReader struct {
@@ -204,7 +204,7 @@ func (e wireEvent) last() bool { return e.kind >= eventEOF }
 func (r *wireReader) next() wireEvent {
 	for {
 		e, ok, err := r.frame()
-		var v violation
+		var v wireViolation
 		switch {
 		case err == io.EOF:
 			return wireEvent{kind: eventEOF}
@@ -232,21 +232,21 @@ func (r *wireReader) frame() (e wireEvent, ok bool, err error) {
 	fin, op, control := h[0]&0x80 != 0, h[0]&0x0F, h[0]&0x08 != 0
 	switch {
 	case r.closed:
-		return e, false, violation("a frame after the Close frame (5.5.1)")
+		return e, false, wireViolation("a frame after the Close frame (5.5.1)")
 	case h[0]&0x70 != 0:
-		return e, false, violation("a reserved bit is set and no extension was agreed on (5.2)")
+		return e, false, wireViolation("a reserved bit is set and no extension was agreed on (5.2)")
 	case op > 2 && op < 8 || op > 10:
-		return e, false, violation(fmt.Sprintf("reserved opcode %d (5.2)", op))
+		return e, false, wireViolation(fmt.Sprintf("reserved opcode %d (5.2)", op))
 	case control && !fin:
-		return e, false, violation("a fragmented control frame (5.5)")
+		return e, false, wireViolation("a fragmented control frame (5.5)")
 	case op == 0 && r.opcode == 0:
-		return e, false, violation("a continuation with nothing to continue (5.4)")
+		return e, false, wireViolation("a continuation with nothing to continue (5.4)")
 	case op > 0 && !control && r.opcode != 0:
-		return e, false, violation("a message inside a fragmented one (5.4)")
+		return e, false, wireViolation("a message inside a fragmented one (5.4)")
 	case h[1]&0x80 != 0 && !r.fromClient:
-		return e, false, violation("a server's frame is masked (5.1)")
+		return e, false, wireViolation("a server's frame is masked (5.1)")
 	case h[1]&0x80 == 0 && r.fromClient:
-		return e, false, violation("a client's frame is not masked (5.1)")
+		return e, false, wireViolation("a client's frame is not masked (5.1)")
 	}
 	length := uint64(h[1] & 0x7F)
 	if extended := map[uint64]int{126: 2, 127: 8}[length]; extended > 0 {
@@ -256,14 +256,14 @@ func (r *wireReader) frame() (e wireEvent, ok bool, err error) {
 		}
 		shorter := map[int]uint64{2: 125, 8: 0xFFFF}[extended]
 		if length = binary.BigEndian.Uint64(x[:]); length <= shorter {
-			return e, false, violation(fmt.Sprintf("length %d in %d bytes (5.2)", length, extended))
+			return e, false, wireViolation(fmt.Sprintf("length %d in %d bytes (5.2)", length, extended))
 		}
 	}
 	if control && length > 125 {
-		return e, false, violation("a control frame of more than 125 bytes (5.5)")
+		return e, false, wireViolation("a control frame of more than 125 bytes (5.5)")
 	}
 	if length > wireMaxMessage-uint64(r.message.Len()) {
-		return e, false, violation(fmt.Sprintf("a frame of %d bytes that nothing asked for", length))
+		return e, false, wireViolation(fmt.Sprintf("a frame of %d bytes that nothing asked for", length))
 	}
 	var key [4]byte
 	if r.fromClient {
@@ -272,7 +272,7 @@ func (r *wireReader) frame() (e wireEvent, ok bool, err error) {
 		}
 		// Three times the same key does not happen by chance.
 		if len(r.keys) == 2 && r.keys[0] == key && r.keys[1] == key {
-			return e, false, violation(fmt.Sprintf("masking key %x in three frames running (5.3)", key))
+			return e, false, wireViolation(fmt.Sprintf("masking key %x in three frames running (5.3)", key))
 		}
 		r.keys = append([][4]byte{key}, r.keys[:min(len(r.keys), 1)]...)
 	}
@@ -308,7 +308,7 @@ func (r *wireReader) frame() (e wireEvent, ok bool, err error) {
 		r.message = bytes.Buffer{}
 	}
 	if e.opcode == 1 && !utf8.Valid(e.payload) {
-		return e, false, violation("text that is not UTF-8 (5.6): " + abbreviate(e.payload))
+		return e, false, wireViolation("text that is not UTF-8 (5.6): " + abbreviate(e.payload))
 	}
 	return e, true, nil
 }
@@ -319,15 +319,15 @@ func (e *wireEvent) splitClose() error {
 	case len(e.payload) == 0:
 		return nil
 	case len(e.payload) == 1:
-		return violation("a Close frame with a body of one byte (5.5.1)")
+		return wireViolation("a Close frame with a body of one byte (5.5.1)")
 	}
 	e.code = int(binary.BigEndian.Uint16(e.payload))
 	e.payload = e.payload[2:]
 	switch c := e.code; {
 	case c < 1000, c == 1004, c == 1005, c == 1006, c > 1014 && c < 3000, c > 4999:
-		return violation(fmt.Sprintf("status code %d in a Close frame (7.4)", c))
+		return wireViolation(fmt.Sprintf("status code %d in a Close frame (7.4)", c))
 	case !utf8.Valid(e.payload):
-		return violation("a close reason that is not UTF-8 (5.5.1)")
+		return wireViolation("a close reason that is not UTF-8 (5.5.1)")
 	}
 	return nil
 }
