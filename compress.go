@@ -10,14 +10,14 @@ import (
 	"strconv"
 )
 
-// Compression turns on permessage-deflate (RFC 7692) where the peer agrees to
+// compression turns on permessage-deflate (RFC 7692) where the peer agrees to
 // it. The zero value is a good choice for many connections: no memory for any
 // of them while they are idle.
 //
 // Compressed data tells by its length how alike its parts are. Do not let
 // messages have both a secret and what an attacker chooses; with context
 // takeover that goes for all the messages of a connection.
-type Compression struct {
+type compression struct {
 	// Level is how hard to compress, from 1, the fastest, to 9, the smallest.
 	// 0 and whatever else is out of range mean the default, 3.
 	Level int
@@ -57,14 +57,14 @@ const (
 	paramClientWindow     = "client_max_window_bits"
 )
 
-func (o *Compression) level() int {
+func (o *compression) level() int {
 	if o.Level < 1 || o.Level > 9 {
 		return defaultLevel
 	}
 	return o.Level
 }
 
-func (o *Compression) windowBits() int {
+func (o *compression) windowBits() int {
 	if o.WindowBits == 0 {
 		return maxWindowBits
 	}
@@ -73,7 +73,7 @@ func (o *Compression) windowBits() int {
 
 // threshold returns the length of the shortest message to compress. takeover
 // is whether messages go out with context takeover.
-func (o *Compression) threshold(takeover bool) int {
+func (o *compression) threshold(takeover bool) int {
 	switch {
 	case o.Threshold != 0:
 		return max(o.Threshold, 0)
@@ -157,7 +157,7 @@ func (p deflateParams) String() string {
 // accept returns the response to the first of the client's offers, in the
 // order in which it prefers them, that can be accepted (RFC 7692, section 5).
 // ok is false where there is none. The caller has asked Allow.
-func (o *Compression) accept(offers []extension) (response deflateParams, ok bool) {
+func (o *compression) accept(offers []extension) (response deflateParams, ok bool) {
 	for _, e := range offers {
 		if e.name != deflateName {
 			continue
@@ -171,7 +171,7 @@ func (o *Compression) accept(offers []extension) (response deflateParams, ok boo
 
 // respond returns the response to an offer. All that an offer can ask for can
 // be granted.
-func (o *Compression) respond(offer deflateParams) (r deflateParams) {
+func (o *compression) respond(offer deflateParams) (r deflateParams) {
 	// The server may demand that there be no takeover in either direction, or
 	// a smaller window for itself, unasked (7.1.1.1, 7.1.1.2, 7.1.2.1).
 	r.serverNoTakeover = offer.serverNoTakeover || !o.ContextTakeover
@@ -198,7 +198,7 @@ func (o *Compression) respond(offer deflateParams) (r deflateParams) {
 }
 
 // offer returns what a client offers.
-func (o *Compression) offer() (p deflateParams) {
+func (o *compression) offer() (p deflateParams) {
 	p.serverNoTakeover = !o.ContextTakeover
 	p.clientNoTakeover = !o.ContextTakeover
 	if bits := o.windowBits(); bits < maxWindowBits {
@@ -247,7 +247,7 @@ type direction struct {
 }
 
 // agreed returns what a response means for the end whose options o are.
-func (o *Compression) agreed(r deflateParams, isClient bool) (write, read direction) {
+func (o *compression) agreed(r deflateParams, isClient bool) (write, read direction) {
 	window := func(bits int) int {
 		if bits == 0 {
 			return maxWindowBits

@@ -18,11 +18,11 @@ func extensionList(t *testing.T, line string) []extension {
 // are those of RFC 7692.
 func TestAcceptOffer(t *testing.T) {
 	const both = "; server_no_context_takeover; client_no_context_takeover"
-	none, takeover := Compression{}, Compression{ContextTakeover: true}
-	ten := Compression{ContextTakeover: true, WindowBits: 10}
+	none, takeover := compression{}, compression{ContextTakeover: true}
+	ten := compression{ContextTakeover: true, WindowBits: 10}
 	for _, test := range []struct {
 		section string
-		options Compression
+		options compression
 		offers  string
 		want    string // after the name; - where all are declined
 	}{
@@ -90,11 +90,11 @@ func TestAcceptOffer(t *testing.T) {
 // that are permitted. The sections are those of RFC 7692.
 func TestCheckAccepted(t *testing.T) {
 	const noTakeover = "server_no_context_takeover; client_no_context_takeover"
-	none, takeover := Compression{}, Compression{ContextTakeover: true}
-	ten := Compression{ContextTakeover: true, WindowBits: 10}
+	none, takeover := compression{}, compression{ContextTakeover: true}
+	ten := compression{ContextTakeover: true, WindowBits: 10}
 	for _, test := range []struct {
 		section     string
-		options     Compression
+		options     compression
 		offer       string // after the name
 		response    string
 		refused     string // a part of why, or else
@@ -158,10 +158,10 @@ func TestCheckAccepted(t *testing.T) {
 // TestNegotiation lets our client and our server negotiate with all options.
 // Whatever a side writes with, the other one can read.
 func TestNegotiation(t *testing.T) {
-	var all []Compression
+	var all []compression
 	for _, takeover := range []bool{false, true} {
 		for _, bits := range []int{-1, 0, 8, 9, 12, 15, 99} {
-			all = append(all, Compression{ContextTakeover: takeover, WindowBits: bits})
+			all = append(all, compression{ContextTakeover: takeover, WindowBits: bits})
 		}
 	}
 	for _, client := range all {
@@ -183,7 +183,7 @@ func TestNegotiation(t *testing.T) {
 				}
 			}
 			for _, o := range []struct {
-				options     Compression
+				options     compression
 				write, read direction
 			}{{client, clientWrites, clientReads}, {server, serverWrites, serverReads}} {
 				if !o.options.ContextTakeover && (o.write.takeover || o.read.takeover) {
@@ -199,14 +199,14 @@ func TestNegotiation(t *testing.T) {
 
 func TestCompressionDefaults(t *testing.T) {
 	for _, test := range []struct {
-		options                                   Compression
+		options                                   compression
 		level, bits, threshold, takeoverThreshold int
 	}{
-		{Compression{}, defaultLevel, 15, 256, 32},
-		{Compression{Level: 1, WindowBits: 8, Threshold: 1}, 1, 8, 1, 1},
-		{Compression{Level: 9, WindowBits: 15, Threshold: 5000}, 9, 15, 5000, 5000},
-		{Compression{Level: 10, WindowBits: 16, Threshold: -1}, defaultLevel, 15, 0, 0},
-		{Compression{Level: -2, WindowBits: 7, Threshold: -5}, defaultLevel, 8, 0, 0},
+		{compression{}, defaultLevel, 15, 256, 32},
+		{compression{Level: 1, WindowBits: 8, Threshold: 1}, 1, 8, 1, 1},
+		{compression{Level: 9, WindowBits: 15, Threshold: 5000}, 9, 15, 5000, 5000},
+		{compression{Level: 10, WindowBits: 16, Threshold: -1}, defaultLevel, 15, 0, 0},
+		{compression{Level: -2, WindowBits: 7, Threshold: -5}, defaultLevel, 8, 0, 0},
 	} {
 		o := &test.options
 		if o.level() != test.level || o.windowBits() != test.bits || o.threshold(false) != test.threshold || o.threshold(true) != test.takeoverThreshold {
