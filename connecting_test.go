@@ -233,8 +233,8 @@ func TestConnectFirst(t *testing.T) {
 		t.Fatal(err)
 	}
 	closed := netip.MustParseAddrPort(ln.Addr().String())
-	ln.Close() // nobody listens there now
 	taken := listenLoopback(t)
+	ln.Close() // nobody listens there now, and no other listener got its port
 	leave, err := connecting.enter(t.Context(), taken.String())
 	if err != nil {
 		t.Fatal(err)

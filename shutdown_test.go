@@ -407,7 +407,7 @@ func TestTrackingKeepsNothingAlive(t *testing.T) {
 
 // overTCPServerLetGo is overTCP, except that the test does not keep the
 // server's end.
-func overTCPServerLetGo(t *testing.T) (client, server net.Conn) {
+func overTCPServerLetGo(t testing.TB) (client, server net.Conn) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
