@@ -179,9 +179,16 @@ func (c *Conn) CloseWithStatus(code StatusCode, reason string) error {
 	switch {
 	case !code.sendable():
 		return errBadCloseCode
+	case c.browser && !code.browserCloses():
+		return errBrowserCloseCode
 	case len(reason) > maxCloseReason || !utf8.ValidString(reason):
 		return errBadCloseReason
 	}
+	return c.closeWith(code, reason)
+}
+
+// closeWith is CloseWithStatus for the library's own use.
+func (c *Conn) closeWith(code StatusCode, reason string) error {
 	c.startClose(code, reason)
 	return c.endClose()
 }

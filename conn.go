@@ -28,14 +28,15 @@ type Conn struct {
 	nc          net.Conn
 	raw         syscall.RawConn // nil where the connection cannot be waited for
 	client      bool
+	browser     bool // nc is a browserConn
 	subprotocol string
 
 	closeTimeout time.Duration
 	writeTimeout time.Duration
 
 	logger  *slog.Logger
-	tracker *tracker  // nil where nobody shuts it down
-	opened  time.Time // set where there is a logger
+	tracker *tracker // nil where nobody shuts it down
+	opened  int64    // in ns since 1970; 0 without a logger
 
 	in  readHalf
 	out writeHalf
@@ -52,6 +53,7 @@ type Conn struct {
 // connConfig is what Upgrader and Dialer decide about a Conn.
 type connConfig struct {
 	client       bool
+	browser      bool
 	subprotocol  string
 	early        []byte        // bytes that came with the handshake
 	readLimit    int64         // 0: 1 MiB, -1: none
@@ -69,6 +71,7 @@ func newConn(nc net.Conn, cfg connConfig) *Conn {
 		nc:           nc,
 		raw:          rawConnOf(nc),
 		client:       cfg.client,
+		browser:      cfg.browser,
 		subprotocol:  cfg.subprotocol,
 		closeTimeout: cfg.closeTimeout,
 		writeTimeout: cfg.writeTimeout,
@@ -78,7 +81,7 @@ func newConn(nc net.Conn, cfg connConfig) *Conn {
 		c.closeTimeout = defaultCloseTimeout
 	}
 	if c.logger != nil {
-		c.opened = time.Now()
+		c.opened = time.Now().UnixNano()
 	}
 	c.out.maxQueued = cfg.maxQueued
 	if c.out.maxQueued == 0 {

@@ -45,8 +45,10 @@ func (c *Conn) queuePong(payload []byte) {
 		return
 	}
 	if out.pongs >= maxPongs {
+		if out.latestPong == nil {
+			out.latestPong = make([]byte, 0, maxControlPayload)
+		}
 		out.latestPong = append(out.latestPong[:0], payload...)
-		out.hasLatestPong = true
 		return
 	}
 	before := len(out.frames())
@@ -66,11 +68,11 @@ const (
 // that has no other purpose (section 10.4).
 func (in *readHalf) countControl() error {
 	if in.controls == 0 {
-		in.controlsSince = time.Now()
+		in.controlsSince = time.Now().UnixNano()
 	}
 	in.controls++
 	excess := in.controls - maxControlBurst
-	if excess > 0 && float64(excess) > maxControlRate*time.Since(in.controlsSince).Seconds() {
+	if excess > 0 && float64(excess) > maxControlRate*time.Since(time.Unix(0, in.controlsSince)).Seconds() {
 		return errControlFlood
 	}
 	return nil
@@ -92,6 +94,9 @@ type ping struct {
 // It fails with the cause of ctx when that ends first, without harm to the
 // connection, or with what a write would return when the connection ends.
 func (c *Conn) Ping(ctx context.Context) error {
+	if c.browser {
+		return errBrowserPing
+	}
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
@@ -180,7 +185,7 @@ func (c *Conn) resolvePings(payload []byte) {
 //	               application may have been slow to read what has come
 //	nothing there  the peer is gone
 type keepalive struct {
-	interval   time.Duration // 0: off
+	interval   time.Duration
 	timeout    time.Duration
 	heardAt    time.Time
 	pinged     bool // since heardAt
@@ -203,28 +208,26 @@ func (c *Conn) startKeepalive(interval, timeout time.Duration) {
 		timeout = interval
 	}
 	now := time.Now()
-	c.in.keepalive = keepalive{interval: interval, timeout: timeout, heardAt: now}
+	c.in.keepalive = &keepalive{interval: interval, timeout: timeout, heardAt: now}
 	c.watchSilence(now.Add(interval))
 }
 
 // heard notes that there was input.
 func (k *keepalive) heard() {
-	if k.interval > 0 {
-		k.heardAt, k.pinged, k.probing = time.Now(), false, false
-	}
+	k.heardAt, k.pinged, k.probing = time.Now(), false, false
 }
 
 // probeBegins and probeEnds stand around a read of a connection that does not
 // say whether it has looked for input. It has if it took its time.
 func (k *keepalive) probeBegins() (began time.Time) {
-	if k.probing {
+	if k != nil && k.probing {
 		began = time.Now()
 	}
 	return began
 }
 
 func (k *keepalive) probeEnds(began time.Time) {
-	if k.probing {
+	if k != nil && k.probing {
 		k.foundEmpty = time.Since(began) >= probeTime/2
 	}
 }
@@ -232,8 +235,8 @@ func (k *keepalive) probeEnds(began time.Time) {
 // keepAlive takes keepalive's next step where err says that it is due, and
 // reports whether to read again. It returns ErrPeerSilent as the verdict.
 func (c *Conn) keepAlive(err error) (again bool, verdict error) {
-	k := &c.in.keepalive
-	if k.interval == 0 || !errors.Is(err, os.ErrDeadlineExceeded) || c.ending.Load() {
+	k := c.in.keepalive
+	if k == nil || !errors.Is(err, os.ErrDeadlineExceeded) || c.ending.Load() {
 		return false, nil
 	}
 	app, silence, own := c.in.deadline.passed()

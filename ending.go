@@ -55,8 +55,12 @@ func (c *Conn) ended(closeErr error) {
 // dropped in turn.
 func (c *Conn) closeBelow(closeErr error, atOnce bool) error {
 	nc := c.nc
-	if t, ok := nc.(*tls.Conn); ok && atOnce {
-		nc = t.NetConn()
+	for atOnce {
+		t, ok := nc.(*tls.Conn)
+		if !ok {
+			break
+		}
+		nc = t.NetConn() // which is TLS again where that is how to reach a proxy
 	}
 	var err error
 	if s, ok := nc.(*streamConn); ok && atOnce {

@@ -106,9 +106,11 @@ var (
 // A HandshakeError says why an opening handshake came to nothing (section 4).
 //
 // From [Dial] it means that the server's answer was not the one section 4.1
-// demands: Status and Header are the server's, and Body is the first KiB of
-// its body. From [Upgrade] it means that the request was refused, and that the
-// answer has been written: Status, Header and Body are what the client got.
+// demands, or that a proxy refused to connect to the server, as the text then
+// says: Status and Header are the server's or the proxy's, and Body is the
+// first KiB of its body. A SOCKS proxy has none of these; Status is 0 then.
+// From [Upgrade] it means that the request was refused, and that the answer
+// has been written: Status, Header and Body are what the client got.
 type HandshakeError struct {
 	Status int // HTTP status code
 	Header http.Header

@@ -123,7 +123,7 @@ func dialTo(t *testing.T, p otherPeer) func(*testing.T) *Conn {
 // url is where the peer, or this library, reaches a server at addr.
 func (p otherPeer) url(addr string) string {
 	if p.nginx != "" {
-		addr = startNginx(p.t, p.nginx, addr)
+		addr = startNginx(p.t, p.nginx, addr, "", "")
 	}
 	return "ws://" + addr + "/"
 }
@@ -407,28 +407,34 @@ func lookForNginx(t *testing.T) string {
 	return lookFor(t, "nginx", "apt-get install nginx")
 }
 
-// startNginx starts nginx as a reverse proxy for the given address and returns
-// its own.
-func startNginx(t *testing.T, nginx, upstream string) string {
+// listening returns a socket for another program to accept connections from. So
+// the system chooses the port, and a connection made at once waits for the
+// program.
+func listening(t *testing.T) (socket *os.File, addr string) {
 	t.Helper()
-	// nginx takes over a socket that is listening already, as it does from an
-	// older nginx when it is upgraded. So the system chooses the port, and a
-	// connection made at once waits for nginx.
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer ln.Close()
-	socket, err := ln.(*net.TCPListener).File()
+	socket, err = ln.(*net.TCPListener).File()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer socket.Close()
-	addr := ln.Addr().String()
+	t.Cleanup(func() { socket.Close() })
+	return socket, ln.Addr().String()
+}
 
+// startNginx starts nginx as a reverse proxy for the given address and returns
+// its own. What is in server is added to its configuration.
+func startNginx(t *testing.T, nginx, upstream, listen, server string) string {
+	t.Helper()
+	// nginx takes over a socket that is listening already, as it does from an
+	// older nginx when it is upgraded.
+	socket, addr := listening(t)
 	dir := t.TempDir()
 	config := filepath.Join(dir, "nginx.conf")
-	err = os.WriteFile(config, fmt.Appendf(nil, `
+	err := os.WriteFile(config, fmt.Appendf(nil, `
 		daemon off;
 		pid %[1]s/pid;
 		error_log stderr;
@@ -441,7 +447,8 @@ func startNginx(t *testing.T, nginx, upstream string) string {
 			uwsgi_temp_path %[1]s/uwsgi;
 			scgi_temp_path %[1]s/scgi;
 			server {
-				listen %[2]s;
+				listen %[2]s %[4]s;
+				%[5]s
 				location / {
 					proxy_pass http://%[3]s;
 					proxy_http_version 1.1;
@@ -450,7 +457,7 @@ func startNginx(t *testing.T, nginx, upstream string) string {
 					proxy_set_header Connection $http_connection;
 				}
 			}
-		}`, dir, addr, upstream), 0o600)
+		}`, dir, addr, upstream, listen, server), 0o600)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -225,7 +225,7 @@ func TestKeepaliveSlowApplicationOverTCP(t *testing.T) {
 					// The application has come back after an hour.
 					past := time.Now().Add(-time.Hour)
 					k.interval, k.timeout, k.heardAt, k.probeBy = time.Minute, time.Minute, past, past
-					c.in.keepalive = k
+					c.in.keepalive = &k
 					c.watchSilence(past)
 					wantMessage(t, c, OpText, "an answer", "it had come before the application looked")
 				})

@@ -10,11 +10,13 @@ import (
 	"time"
 )
 
-// TestMain poisons pooled buffers, except for benchmarks, and fails where goroutines of the package
-// are left when all tests have ended.
+// TestMain poisons pooled buffers, except for benchmarks, keeps proxies of the
+// environment out of the tests, and fails where goroutines of the package are
+// left when all tests have ended.
 func TestMain(m *testing.M) {
 	flag.Parse()
 	poison = flag.Lookup("test.bench").Value.String() == "" // which costs time
+	os.Setenv("NO_PROXY", "*")
 	code := m.Run()
 	if code == 0 {
 		if left := leakedGoroutines(); left != "" {

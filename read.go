@@ -6,7 +6,6 @@ import (
 	"os"
 	"slices"
 	"sync/atomic"
-	"time"
 )
 
 // Reading, from the top down. Each layer only returns errors; readFailed, in
@@ -62,8 +61,8 @@ type readHalf struct {
 	text      textChecker
 	count     uint64 // messages begun, to tell one reader from the next
 
-	controls      int // control frames since the last message
-	controlsSince time.Time
+	controls      int   // control frames since the last message
+	controlsSince int64 // when the first came, in ns since 1970
 
 	stats readStats
 
@@ -79,7 +78,7 @@ type readHalf struct {
 
 	limit     atomic.Int64
 	deadline  readDeadline
-	keepalive keepalive
+	keepalive *keepalive // nil: off
 }
 
 func (in *readHalf) init(c *Conn, early []byte) {
@@ -224,6 +223,13 @@ func (c *Conn) beginMessage() error {
 		return nil
 	}
 	in.saved = nil
+	if !in.inMessage && !in.inControl && in.buf == nil && in.nrest == 0 {
+		// The wait for a message, which is what an idle connection does. From
+		// up here it fits in a goroutine's first 2 KiB of stack.
+		if _, err := c.read(nil); err != nil {
+			return err
+		}
+	}
 	for in.inMessage {
 		if err := c.skipPart(); err != nil && err != io.EOF {
 			return err

@@ -68,7 +68,7 @@ func (c *Conn) logEnded(err error) {
 	attrs := []slog.Attr{
 		slog.String("role", c.role()),
 		slog.Any("remote", c.RemoteAddr()),
-		slog.Duration("duration", time.Since(c.opened)),
+		slog.Duration("duration", time.Since(time.Unix(0, c.opened))),
 		slog.Int64("sent", s.MessagesSent),
 		slog.Int64("received", s.MessagesReceived),
 		slog.Int("closeSent", int(s.CloseSent)),

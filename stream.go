@@ -50,7 +50,7 @@ func (s *streamConn) Read(p []byte) (int, error) {
 			}
 			if op != s.op {
 				s.err = errOtherType
-				s.CloseWithStatus(StatusUnsupportedData, "this stream is of "+s.op.String()+" messages")
+				s.closeWith(StatusUnsupportedData, "this stream is of "+s.op.String()+" messages")
 				return 0, s.err
 			}
 			s.message = r

@@ -378,3 +378,25 @@ func TestFailureTellsPeerThatHasEnded(t *testing.T) {
 		})
 	}
 }
+
+// TestMuchAfterClose: a peer that goes on behind its Close frame, in the same
+// packet, can send all that and gets the answer, with nothing reset.
+func TestMuchAfterClose(t *testing.T) {
+	everywhere(t, func(t *testing.T, client bool, connect connectFunc) {
+		c, p := newPeer(t, connect, connConfig{client: client})
+		ended := readError(c)
+		wire := append(p.frame(true, OpClose, "\x03\xe8bye"), make([]byte, 4<<20)...)
+		sent := async(func() error { _, err := p.nc.Write(wire); return err })
+		p.wantClose(StatusNormalClosure, "it answers the peer's, with 4 MiB behind that")
+		if err := <-sent; err != nil {
+			t.Fatalf("the peer's write failed: %v\nwant all its bytes taken", err)
+		}
+		if !client {
+			p.wantEOF("7.1.1: the server closes the connection")
+		}
+		p.close()
+		err := <-ended
+		wantCloseError(t, err, StatusNormalClosure, "bye", "that is what the peer sent")
+		wantEnded(t, c, err)
+	})
+}

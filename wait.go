@@ -21,12 +21,12 @@ func (c *Conn) read(direct []byte) (n int, err error) {
 		if c.raw != nil {
 			n, err = c.readRaw(direct)
 		} else {
-			began := c.in.keepalive.probeBegins()
 			n, err = c.readNet(direct)
-			c.in.keepalive.probeEnds(began)
 		}
 		if err == nil {
-			c.in.keepalive.heard()
+			if k := c.in.keepalive; k != nil {
+				k.heard()
+			}
 			return n, nil
 		}
 		if again, silent := c.keepAlive(err); silent != nil {
@@ -64,6 +64,8 @@ func (c *Conn) readNet(direct []byte) (int, error) {
 
 // readSome reads from the connection below, at least one byte.
 func (c *Conn) readSome(p []byte) (int, error) {
+	began := c.in.keepalive.probeBegins()
+	defer c.in.keepalive.probeEnds(began)
 	for range 100 {
 		n, err := c.nc.Read(p)
 		if n > 0 {

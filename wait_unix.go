@@ -70,7 +70,9 @@ func (c *Conn) attemptRead(fd uintptr) (done bool) {
 	case err == syscall.EAGAIN:
 		in.giveBack()
 		c.settleDebts()
-		in.keepalive.foundEmpty = true
+		if in.keepalive != nil {
+			in.keepalive.foundEmpty = true
+		}
 		return false
 	case err != nil:
 		in.n, in.readErr = 0, c.opError("read", err)

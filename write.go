@@ -2,7 +2,6 @@ package websocket
 
 import (
 	"math"
-	"net"
 	"os"
 	"sync"
 	"time"
@@ -56,11 +55,10 @@ type writeHalf struct {
 
 	changed chan struct{} // closed at the next change; see watch
 
-	pongs         int // bytes of Pongs in pending
-	latestPong    []byte
-	hasLatestPong bool
-	pings         []*ping // waiting, in the order of their ids
-	pingID        uint64  // of the last; the first is random, for peers that count in Pongs of their own
+	pongs      int     // bytes of Pongs in pending
+	latestPong []byte  // payload of one that waits for room; nil for none
+	pings      []*ping // waiting, in the order of their ids
+	pingID     uint64  // of the last; the first is random, for peers that count in Pongs of their own
 
 	// Messages given to Enqueue while a NextWriter is open.
 	streaming bool
@@ -71,9 +69,7 @@ type writeHalf struct {
 
 	stats Stats // the sending half of it
 
-	halfClose bool        // the flusher is to close this direction when done
-	vec       net.Buffers // for writev, kept from one call to the next
-	vecs      [2][]byte
+	halfClose bool // the flusher is to close this direction when done
 
 	closing closing // see close.go
 }

@@ -377,6 +377,41 @@ func TestRefusedMessages(t *testing.T) {
 	})
 }
 
+// TestFreshMaskingKeys: each frame of a client is masked with a key of its own
+// (5.3), whatever the frame.
+func TestFreshMaskingKeys(t *testing.T) {
+	onEvery(t, func(t *testing.T, connect connectFunc) {
+		c, p := newPeer(t, connect, connConfig{client: true})
+		go readError(c)
+		const rounds = 25
+		written := async(func() error {
+			for range rounds {
+				if err := errors.Join(c.WriteMessage(OpText, []byte("same")), c.WriteMessage(OpBinary, make([]byte, 40<<10)),
+					writeInPieces(c, OpBinary, make([]byte, 70<<10), 35<<10)); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		keys := make(map[[4]byte]bool)
+		const frames = rounds * 5
+		for range frames {
+			h, _, err := p.readFrame()
+			if err != nil {
+				t.Fatal(err)
+			}
+			p.checkHeader(h)
+			keys[h.MaskKey] = true
+		}
+		if len(keys) < frames-2 { // two may be the same by chance
+			t.Fatalf("%d frames had %d different masking keys, want one each", frames, len(keys))
+		}
+		if err := <-written; err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
 // TestCustomConnMethods: where the connection is of a type that embeds a
 // *net.TCPConn its own methods are used, and it is not waited for otherwise.
 func TestCustomConnMethods(t *testing.T) {

@@ -119,7 +119,7 @@ func (w *messageWriter) abandon() {
 	}
 	c.out.mu.Unlock()
 	if begun {
-		c.CloseWithStatus(StatusInternalError, "message abandoned")
+		c.closeWith(StatusInternalError, "message abandoned")
 	}
 }
 

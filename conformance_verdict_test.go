@@ -1,0 +1,140 @@
+package websocket
+
+import (
+	"fmt"
+	"slices"
+)
+
+// A verdict is how an endpoint did in a case, from best to worst.
+type verdict int
+
+const (
+	verdictOK      verdict = iota
+	verdictLax             // tolerable, though the RFC asks for something else
+	verdictLimited         // refused with 1009 for its size
+	verdictFailed
+)
+
+func (v verdict) String() string { return [...]string{"ok", "lax", "limited", "failed"}[v] }
+
+// note lowers the verdict.
+func (r *wireRun) note(v verdict, format string, args ...any) {
+	r.verdict = max(r.verdict, v)
+	r.why = append(r.why, fmt.Sprintf(format, args...))
+}
+
+// finish does our part of the end of the connection.
+func (r *wireRun) finish() {
+	if r.ended == nil {
+		for _, e := range r.v.end {
+			if e.kind == "close" {
+				code := e.codes[0]
+				r.closing = &wireEvent{kind: eventClose, payload: []byte{byte(code >> 8), byte(code)}}
+				r.writeFrame(8, r.closing.payload)
+			}
+		}
+		for r.ended == nil && r.step(r.patience) {
+		}
+	}
+	if r.ended == nil {
+		r.ended = &wireEvent{kind: eventSilence}
+	}
+	if r.ended.kind != eventClose {
+		return
+	}
+	if r.closing == nil {
+		var body []byte
+		if c := r.ended.code; c != 0 {
+			body = []byte{byte(c >> 8), byte(c)}
+		}
+		r.writeFrame(8, body)
+	}
+	if !r.client {
+		r.halfClose() // 7.1.1: the server is the one to close first
+	}
+	e, ok := r.inbox.take(r.patience)
+	r.log(e)
+	switch {
+	case !ok:
+		r.note(verdictFailed, "the TCP connection stayed open after the Close frame (7.1.1)")
+	case e.kind == eventLost && r.v.end[0].kind != "fail":
+		r.note(verdictLax, "the TCP connection did not end cleanly (7.1.1)")
+	case e.kind != eventLost && e.kind != eventEOF:
+		r.note(verdictFailed, "after the Close frame came %v", e)
+	}
+}
+
+// judge compares how the connection ended with how it should have.
+func (r *wireRun) judge() {
+	if r.verdict == verdictFailed {
+		return
+	}
+	ended := *r.ended
+	switch {
+	case ended.kind == eventViolation:
+		r.note(verdictFailed, "the endpoint itself broke the protocol: %v", ended.err)
+		return
+	case r.limited():
+		r.note(verdictLimited, "refused with 1009")
+		return
+	case r.early:
+		r.note(verdictFailed, "the connection ended before the case was through: %v", ended)
+		return
+	}
+	i := slices.IndexFunc(r.v.end, r.matches)
+	otherwise := i > 0 && r.v.end[i].kind == "fail" // so the rest need not come
+	if len(r.pending) > 0 && !otherwise {
+		r.note(verdictLax, "%v never came", r.pending[0])
+	}
+	if i >= 0 {
+		r.how = r.v.end[i]
+		return
+	}
+	closes := ended.kind == eventClose
+	switch kind := r.v.end[0].kind; {
+	case slices.ContainsFunc(r.v.lax, r.matches):
+		r.note(verdictLax, "ended with %v", ended)
+	case kind == "fail" && closes:
+		r.note(verdictLax, "failed with another code: %v", ended)
+	case kind == "fail" && (ended.kind == eventEOF || ended.kind == eventLost):
+		r.note(verdictLax, "failed without a Close frame (7.1.7): %v", ended)
+	case (kind == "close" || kind == "reply") && closes && r.closing != nil:
+		r.note(verdictLax, "the Close frame was answered with another code (5.5.1): %v", ended)
+	default:
+		r.note(verdictFailed, "wanted the end to be %v, got %v", r.v.end, ended)
+	}
+}
+
+func (r *wireRun) matches(e vectorEnding) bool {
+	closes := r.ended.kind == eventClose && slices.Contains(e.codes, r.ended.code)
+	switch e.kind {
+	case "close", "reply":
+		return closes && r.closing != nil
+	case "fail":
+		return closes
+	case "eof":
+		return r.ended.kind == eventEOF || r.ended.kind == eventClose
+	}
+	return false
+}
+
+// limited reports whether the endpoint has a read limit below the size of the
+// case's messages.
+func (r *wireRun) limited() bool {
+	if r.ended.kind != eventClose || r.ended.code != 1009 || r.v.size() < 65535 {
+		return false
+	}
+	return !slices.ContainsFunc(r.v.end, r.matches)
+}
+
+// difference says where two long payloads part.
+func difference(want, got []byte) string {
+	if len(want) <= 32 && len(got) <= 32 {
+		return ""
+	}
+	i := 0
+	for i < len(want) && i < len(got) && want[i] == got[i] {
+		i++
+	}
+	return fmt.Sprintf(" (they part at byte %d)", i)
+}
