@@ -110,7 +110,7 @@ func (b *faultBench) run(seed uint64) {
 	d.NetDialContext = func(context.Context, string, string) (net.Conn, error) { return b.proxies[kind].dial(way) }
 	if way.fault.stalls() {
 		url += "/quick"
-		d.HandshakeTimeout, d.CloseTimeout, d.PingInterval, d.WriteTimeout = 2*faultInterval, faultInterval, faultInterval, 2*faultInterval
+		d.HandshakeTimeout, d.CloseTimeout, d.PingInterval, d.WriteTimeout = 10*faultInterval, faultInterval, faultInterval, 2*faultInterval
 	}
 	c, _, err := d.Dial(context.Background(), url+"?job="+key)
 	if err != nil {
@@ -126,10 +126,18 @@ func (b *faultBench) run(seed uint64) {
 	if job.closer {
 		closer, other = server, client
 	}
-	if err := checkTraffic(closer, other, way.fault == noFault); err != nil {
+	if err := checkTraffic(closer, other); err != nil {
 		b.t.Errorf("connection %d (%v): %v", seed, way, err)
 	}
-	if errors.Is(other.readErr, &CloseError{Code: StatusNormalClosure}) {
+	orderly := errors.Is(other.readErr, &CloseError{Code: StatusNormalClosure})
+	switch {
+	case closer.closeErr == nil && !orderly:
+		b.t.Errorf("connection %d (%v): Close returned nil, but the other end's reading ended with %v", seed, way, other.readErr)
+	case way.fault == noFault && (!orderly || !closer.complete || closer.closeErr != nil || other.closeErr != nil):
+		b.t.Errorf("connection %d (%v): Close returned %v and %v at the other end, whose reading ended with %v: there was no fault",
+			seed, way, closer.closeErr, other.closeErr, other.readErr)
+	}
+	if orderly {
 		b.counts.orderly[way.fault].Add(1)
 	} else {
 		b.counts.broken[way.fault].Add(1)

@@ -285,7 +285,7 @@ func (out *writeHalf) makeRoom(n int) {
 		out.pending = getWriteBuffer()
 	}
 	if need := len(out.pending.b) + maxHeaderSize + n; need > cap(out.pending.b) {
-		most := min(max(out.maxQueued, maxPending), math.MaxInt-maxHeaderSize) + maxHeaderSize
+		most := min(max(out.maxQueued, maxPending), math.MaxInt)
 		out.pending.grow(need, int(most))
 	}
 }
