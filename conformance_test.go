@@ -118,6 +118,10 @@ func chunkings(v *vectorCase, tcp bool) []chunking {
 		return []chunking{chunkWhole, chunkRandom, chunkHalves, chunkBytes}
 	case shakes:
 		return nil // in memory there is no opening handshake
+	case v.size() > 1<<20 && tcp:
+		return []chunking{chunkWhole}
+	case v.size() > 1<<20:
+		return []chunking{chunkRandom}
 	case v.group() == "9" && tcp:
 		return []chunking{chunkWhole, chunkRandom, chunkEarly}
 	case v.group() == "9":

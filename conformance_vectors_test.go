@@ -186,7 +186,8 @@ func (e *endless) first(n int) []byte {
 var (
 	endlessNoise = endless{rnd: rand.NewPCG(6455, 1), more: binary.LittleEndian.AppendUint64}
 	endlessProse = endless{rnd: rand.NewPCG(6455, 2), more: func(b []byte, u uint64) []byte {
-		// A character of each length, in an order that changes.
+		// Some letters, then four characters of one to four bytes.
+		b = strconv.AppendUint(b, u, 36)
 		for range 4 {
 			switch r := rune(u >> 32 & 0xFFFFF); u & 3 {
 			case 0:

@@ -11,7 +11,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -244,7 +243,7 @@ func TestConnectFirst(t *testing.T) {
 	for _, test := range []struct {
 		name             string
 		preferred, other list
-		want             netip.AddrPort // zero: connection refused
+		want             netip.AddrPort // zero: none
 	}{
 		{"one address", list{listening}, nil, listening},
 		{"one address, where nobody listens", list{closed}, nil, netip.AddrPort{}},
@@ -257,8 +256,8 @@ func TestConnectFirst(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			c := connectFirst(t.Context(), test.preferred, test.other)
 			if !test.want.IsValid() {
-				if c.nc != nil || !errors.Is(c.err, syscall.ECONNREFUSED) {
-					t.Errorf("connection %v, error %v; want none and ECONNREFUSED", c.nc, c.err)
+				if _, ok := errors.AsType[*net.OpError](c.err); c.nc != nil || !ok {
+					t.Errorf("connection %v, error %v; want none and that nobody listens", c.nc, c.err)
 				}
 			} else if c.err != nil {
 				t.Error(c.err)
@@ -299,7 +298,8 @@ func TestConnectFirst(t *testing.T) {
 
 // TestDialUnknownHost checks that what the resolver says stays reachable.
 func TestDialUnknownHost(t *testing.T) {
-	_, _, err := Dial(t.Context(), "ws://does-not-exist.invalid/") // RFC 6761, section 6.4
+	// A label has at most 63 bytes, so that no server has to be asked.
+	_, _, err := Dial(t.Context(), "ws://"+strings.Repeat("x", 64)+".invalid/")
 	if _, ok := errors.AsType[*net.DNSError](err); !ok {
 		t.Errorf("error %v, want a *net.DNSError", err)
 	}

@@ -36,6 +36,10 @@
 //	fmt.Printf("%s\n", reply)
 //	return c.Close()
 //
+// A Dialer goes through proxies, keeps cookies and follows redirects, as it is
+// told; [Backoff] has the delays of a client that connects again. With GOOS=js
+// the connection is one of the browser's.
+//
 // # Reading
 //
 // [Conn.ReadMessage] returns a message whole and [Conn.NextReader] as a stream.

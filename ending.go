@@ -290,6 +290,9 @@ func (c *Conn) shut(closeErr error) error {
 	out.mu.Lock()
 	wasOver := out.closing.over
 	if !wasOver {
+		if cl := &out.closing; cl.readErr == nil && cl.broken != nil {
+			closeErr = cl.broken // a write has met the same end a moment ago
+		}
 		if closeErr != nil {
 			c.endWriting(closeErr)
 		}

@@ -81,6 +81,10 @@ func policyViolation(text string) error {
 	return &ProtocolError{Code: StatusPolicyViolation, Err: errors.New(text)}
 }
 
+func invalidPayload(text string) error {
+	return &ProtocolError{Code: StatusInvalidPayload, Err: errors.New(text)}
+}
+
 // What a peer can do wrong, and the status code that says so.
 var (
 	errLengthNotMinimal     = protocolError("payload length not in its shortest form")
@@ -98,8 +102,11 @@ var (
 	errCloseBodyLength      = protocolError("close frame with a body of one byte")
 	errCloseCode            = protocolError("close frame with a status code that must not be sent")
 
-	errTextNotUTF8   error = &ProtocolError{Code: StatusInvalidPayload, Err: ErrInvalidUTF8}
-	errReasonNotUTF8 error = &ProtocolError{Code: StatusInvalidPayload, Err: errors.New("close reason is not valid UTF-8")}
+	errTextNotUTF8      error = &ProtocolError{Code: StatusInvalidPayload, Err: ErrInvalidUTF8}
+	errReasonNotUTF8    error = &ProtocolError{Code: StatusInvalidPayload, Err: errors.New("close reason is not valid UTF-8")}
+	errDeflateInvalid         = invalidPayload("compressed data is invalid")
+	errDeflateTruncated       = invalidPayload("compressed data ends inside a block")
+
 	errMessageTooBig error = &ProtocolError{Code: StatusMessageTooBig, Err: ErrReadLimit}
 )
 

@@ -1,0 +1,213 @@
+package websocket
+
+import (
+	"bytes"
+	"compress/flate"
+	"errors"
+	"io"
+)
+
+// What the codec is checked against: a decoder that follows RFC 1951 bit by
+// bit, which knows how far a message reaches back, and compress/flate.
+
+var errOracle = errors.New("not a whole message")
+
+// An oracle inflates one message.
+type oracle struct {
+	in       []byte
+	pos      int // in bits
+	out      []byte
+	history  []byte
+	farthest int // the longest distance
+}
+
+// oracleInflate inflates a message that follows history.
+func oracleInflate(history, message []byte) (out []byte, farthest int, err error) {
+	o := &oracle{in: message, history: history}
+	defer func() {
+		if r := recover(); r != nil {
+			if r != errOracle {
+				panic(r)
+			}
+			out, err = nil, errOracle
+		}
+	}()
+	for !o.block() {
+	}
+	return o.out, o.farthest, nil
+}
+
+func (o *oracle) check(ok bool) {
+	if !ok {
+		panic(errOracle)
+	}
+}
+
+func (o *oracle) bits(n int) (v int) {
+	for i := range n {
+		o.check(o.pos < 8*len(o.in))
+		v |= int(o.in[o.pos/8]>>(o.pos%8)&1) << i
+		o.pos++
+	}
+	return v
+}
+
+// atEnd goes on to the next byte and reports whether it is beyond the last.
+func (o *oracle) atEnd() bool {
+	o.pos = (o.pos + 7) / 8 * 8
+	return o.pos == 8*len(o.in)
+}
+
+// block reads a block and reports whether the message has ended.
+func (o *oracle) block() bool {
+	final := o.bits(1) == 1
+	switch o.bits(2) {
+	case 0:
+		if o.atEnd() {
+			return true
+		}
+		n, complement := o.bits(16), o.bits(16)
+		o.check(n == complement^0xFFFF && n <= len(o.in)-o.pos/8)
+		o.out = append(o.out, o.in[o.pos/8:o.pos/8+n]...)
+		o.pos += 8 * n
+	case 1:
+		lengths := make([]int, 288+30)
+		for i := range lengths {
+			switch {
+			case i < 144:
+				lengths[i] = 8
+			case i < 256:
+				lengths[i] = 9
+			case i < 280:
+				lengths[i] = 7
+			case i < 288:
+				lengths[i] = 8
+			default:
+				lengths[i] = 5
+			}
+		}
+		o.codes(newOracleCode(o, lengths[:288]), newOracleCode(o, append(lengths[288:], 5, 5)))
+	case 2:
+		nliteral, ndistance, n := 257+o.bits(5), 1+o.bits(5), 4+o.bits(4)
+		o.check(nliteral <= 286 && ndistance <= 30)
+		var lengths [19]int
+		for _, s := range []int{16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15}[:n] {
+			lengths[s] = o.bits(3)
+		}
+		code := newOracleCode(o, lengths[:])
+		var all []int
+		for len(all) < nliteral+ndistance {
+			switch s := code.next(o); s {
+			case 16:
+				o.check(len(all) > 0)
+				for range 3 + o.bits(2) {
+					all = append(all, all[len(all)-1])
+				}
+			case 17:
+				all = append(all, make([]int, 3+o.bits(3))...)
+			case 18:
+				all = append(all, make([]int, 11+o.bits(7))...)
+			default:
+				all = append(all, s)
+			}
+		}
+		o.check(len(all) == nliteral+ndistance && all[256] > 0)
+		o.codes(newOracleCode(o, all[:nliteral]), newOracleCode(o, all[nliteral:]))
+	default:
+		o.check(false)
+	}
+	return final && o.atEnd()
+}
+
+// codes reads symbols up to the end of the block.
+func (o *oracle) codes(literal, distance oracleCode) {
+	for {
+		s := literal.next(o)
+		if s == 256 {
+			return
+		}
+		if s < 256 {
+			o.out = append(o.out, byte(s))
+			continue
+		}
+		o.check(s <= 285)
+		length := 258
+		if s < 285 {
+			base, extra := 3, 0
+			for i := 257; i < s; i++ {
+				base += 1 << extra
+				extra = max(0, (i+1-257)/4-1)
+			}
+			length = base + o.bits(extra)
+		}
+		s = distance.next(o)
+		o.check(s < 30)
+		base, extra := 1, 0
+		for i := range s {
+			base += 1 << extra
+			extra = max(0, (i+1)/2-1)
+		}
+		d := base + o.bits(extra)
+		o.check(d <= len(o.history)+len(o.out) && len(o.out) < 4<<20)
+		o.farthest = max(o.farthest, d)
+		for range length {
+			if i := len(o.out) - d; i >= 0 {
+				o.out = append(o.out, o.out[i])
+			} else {
+				o.out = append(o.out, o.history[len(o.history)+i])
+			}
+		}
+	}
+}
+
+// An oracleCode has the symbols by their codes, with a 1 before the first bit.
+type oracleCode map[int]int
+
+func newOracleCode(o *oracle, lengths []int) oracleCode {
+	c := make(oracleCode)
+	code, space := 0, 0
+	for n := 1; n <= 15; n++ {
+		code <<= 1
+		for s, l := range lengths {
+			if l == n {
+				o.check(code < 1<<n)
+				c[1<<n|code] = s
+				code++
+				space += 1 << (15 - n)
+			}
+		}
+	}
+	o.check(space == 1<<15 || len(c) == 0 || len(c) == 1 && space == 1<<14)
+	return c
+}
+
+func (c oracleCode) next(o *oracle) int {
+	code := 1
+	for range 15 {
+		code = code<<1 | o.bits(1)
+		if s, ok := c[code]; ok {
+			return s
+		}
+	}
+	o.check(false)
+	return 0
+}
+
+// flateInflate inflates a message that follows history with compress/flate,
+// as RFC 7692, section 7.2.2, has it.
+func flateInflate(history, message []byte) ([]byte, error) {
+	in := bytes.NewReader(append(bytes.Clone(message), 0, 0, 0xFF, 0xFF))
+	all := bytes.Clone(history)
+	for {
+		r := flate.NewReaderDict(in, all[max(0, len(all)-1<<15):])
+		out, err := io.ReadAll(r)
+		all = append(all, out...)
+		switch {
+		case in.Len() == 0 && (err == nil || err == io.ErrUnexpectedEOF), // after 00 00 FF FF
+			in.Len() == 4 && err == nil: // after a block with BFINAL
+			return all[len(history):], nil
+		case err != nil:
+			return nil, err
+		}
+	}
+}
