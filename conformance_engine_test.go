@@ -271,7 +271,7 @@ func (r *wireRun) halfClose() {
 func (r *wireRun) awaitClose() bool {
 	for r.ended == nil {
 		if !r.step(r.hurry) {
-			r.note(verdictLax, "not failed as soon as it had to be")
+			r.note(verdictLax, "not failed as soon as it could have been")
 			return false
 		}
 	}

@@ -162,8 +162,9 @@ func (r *wireRun) checkCaller(got callerEnd) {
 	case r.how.kind == "fail":
 		want = fmt.Sprintf("failed %d", r.ended.code)
 	default:
-		if code = 1005; len(r.closing.payload) >= 2 {
-			code = int(r.closing.payload[0])<<8 | int(r.closing.payload[1])
+		if code = r.closing.sentCode(); code == 0 {
+			code = 1005
+		} else {
 			reason = string(r.closing.payload[2:])
 		}
 		want = fmt.Sprintf("closed %d", code)

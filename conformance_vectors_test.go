@@ -85,7 +85,7 @@ type payloadItem struct {
 }
 
 type vectorEnding struct {
-	kind  string // "close", "reply", "fail", "eof", "refused"
+	kind  string // "close", "reply", "fail", "eof", "lost", "refused", "accepted"
 	codes []int  // 0 stands for no code
 }
 
@@ -418,7 +418,7 @@ func parseEnding(s string) (vectorEnding, error) {
 		}
 		e.codes = append(e.codes, n)
 	}
-	want, ok := map[string]bool{"close": true, "reply": true, "fail": true, "eof": false, "refused": false}[e.kind]
+	want, ok := map[string]bool{"close": true, "reply": true, "fail": true, "eof": false, "lost": false, "refused": false, "accepted": false}[e.kind]
 	if !ok || want != (len(e.codes) > 0) {
 		return e, fmt.Errorf("unknown ending %q", s)
 	}

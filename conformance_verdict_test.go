@@ -75,7 +75,7 @@ func (r *wireRun) judge() {
 		r.note(verdictFailed, "the endpoint itself broke the protocol: %v", ended.err)
 		return
 	case r.limited():
-		r.note(verdictLimited, "refused with 1009")
+		r.note(verdictLimited, "refused with %v", ended)
 		return
 	case r.early:
 		r.note(verdictFailed, "the connection ended before the case was through: %v", ended)
@@ -94,6 +94,8 @@ func (r *wireRun) judge() {
 	switch kind := r.v.end[0].kind; {
 	case slices.ContainsFunc(r.v.lax, r.matches):
 		r.note(verdictLax, "ended with %v", ended)
+	case kind == "fail" && closes && r.closing != nil && ended.code == r.closing.sentCode():
+		r.note(verdictFailed, "answered the Close frame as if nothing were wrong: %v", ended)
 	case kind == "fail" && closes:
 		r.note(verdictLax, "failed with another code: %v", ended)
 	case kind == "fail" && (ended.kind == eventEOF || ended.kind == eventLost):
@@ -112,19 +114,30 @@ func (r *wireRun) matches(e vectorEnding) bool {
 		return closes && r.closing != nil
 	case "fail":
 		return closes
+	case "lost":
+		return r.ended.kind == eventLost || r.ended.kind == eventEOF
 	case "eof":
 		return r.ended.kind == eventEOF || r.ended.kind == eventClose
 	}
 	return false
 }
 
-// limited reports whether the endpoint has a read limit below the size of the
-// case's messages.
+// sentCode is the status code in a Close frame that we have sent, 0 for none.
+func (e *wireEvent) sentCode() int {
+	if len(e.payload) < 2 {
+		return 0
+	}
+	return int(e.payload[0])<<8 | int(e.payload[1])
+}
+
+// limited reports whether the endpoint has refused the size of the case's
+// messages, or in how many frames they come. That some use 1008 for it is as
+// good: section 7.4.1 names it for want of a better code.
 func (r *wireRun) limited() bool {
-	if r.ended.kind != eventClose || r.ended.code != 1009 || r.v.size() < 65535 {
+	if r.ended.kind != eventClose || r.v.size() < 65535 || slices.ContainsFunc(r.v.end, r.matches) {
 		return false
 	}
-	return !slices.ContainsFunc(r.v.end, r.matches)
+	return r.ended.code == 1009 || r.ended.code == 1008
 }
 
 // difference says where two long payloads part.
