@@ -45,7 +45,8 @@ type Dialer struct {
 	// a goroutine nor a timer of its own. 0 means no keepalive.
 	PingInterval time.Duration
 
-	// PongTimeout is how long the peer may take to answer. 0 means
+	// PongTimeout is how long the peer may take to answer, which includes the
+	// time that messages sent before the Ping take to get there. 0 means
 	// PingInterval.
 	PongTimeout time.Duration
 

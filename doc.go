@@ -95,11 +95,23 @@
 //	what happened                  a read returns              a write returns
 //	the peer closed                *CloseError                 Is net.ErrClosed
 //	it broke without a Close       *CloseError, code 1006      the same
+//	no answer to keepalive         *CloseError, code 1006,     the same
+//	                               Is ErrPeerSilent
 //	the peer broke the protocol    *ProtocolError              Is net.ErrClosed
 //	we closed                      Is net.ErrClosed            Is net.ErrClosed
 //	a write deadline               *CloseError, code 1006      Is os.ErrDeadlineExceeded
 //	a read deadline                Is os.ErrDeadlineExceeded,  unaffected
 //	                               and the next read goes on
+//
+// # Many connections
+//
+// A server with many connections that live long sets PingInterval, which finds
+// out about clients that have vanished, and WriteTimeout, which ends connections
+// whose clients do not read. It sends to all with [Conn.Enqueue], which never
+// waits, so that no goroutine is needed for each of them to write and a slow
+// client delays nobody. [Conn.Ping] tells that a client has received what was
+// sent. In the end [Upgrader.Shutdown] closes them all. The program
+// examples/chat shows these together.
 //
 // # The wire
 //

@@ -14,6 +14,7 @@ import (
 	"embed"
 	"errors"
 	"flag"
+	"fmt"
 	"io/fs"
 	"log/slog"
 	"net"
@@ -39,7 +40,7 @@ func main() {
 
 	ln, err := net.Listen("tcp", *addr)
 	if err == nil {
-		slog.Info("open the page in two tabs", "url", "http://"+pageHost(*addr, ln.Addr())+"/")
+		fmt.Printf("open http://%s/ in two tabs\n", pageHost(*addr, ln.Addr()))
 		err = serve(ctx, ln, &websocket.Upgrader{
 			ReadLimit:    1 << 10,          // the page sends no more at once
 			PingInterval: 20 * time.Second, // finds out who has vanished

@@ -133,7 +133,8 @@ func (r *room) tell(e event, to ...*member) {
 		panic(err) // JSON is UTF-8
 	}
 	for _, m := range to {
-		if m.conn.Enqueue(msg) != nil {
+		// After any other error the connection is ending, and its reader knows.
+		if m.conn.Enqueue(msg) == websocket.ErrQueueFull {
 			m.conn.CloseNow() // never waits either
 		}
 	}
