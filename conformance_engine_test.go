@@ -71,6 +71,9 @@ func (e expectation) same(got wireEvent) bool {
 	return e.kind == got.kind && e.opcode == got.opcode && bytes.Equal(e.payload, got.payload)
 }
 
+// caseDeadline bounds a case, however slowly its endpoint answers.
+const caseDeadline = 2 * time.Minute
+
 // run plays the case and closes the connection.
 func (r *wireRun) run() {
 	var reading sync.WaitGroup
@@ -79,9 +82,11 @@ func (r *wireRun) run() {
 	r.inbox.ready = make(chan struct{}, 1)
 	r.reader = wireReader{br: bufio.NewReader(r.nc), fromClient: !r.client}
 	script := r.compile()
+	r.nc.SetDeadline(time.Now().Add(r.patience))
 	if r.handshake && !r.shakeHands(script) {
 		return
 	}
+	r.nc.SetDeadline(time.Now().Add(caseDeadline))
 	reading.Go(func() {
 		for e := (wireEvent{}); !e.last(); {
 			r.gate.pass()

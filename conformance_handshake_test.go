@@ -3,9 +3,11 @@ package websocket
 import (
 	"crypto/sha1"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"slices"
 	"strings"
 )
@@ -124,10 +126,11 @@ func (r *wireRun) shakeAsServer(early []byte) bool {
 	if r.v.end[0].kind != "refused" {
 		return true
 	}
-	if n, err := r.reader.br.Peek(1); len(n) > 0 {
+	switch n, err := r.reader.br.Peek(1); {
+	case len(n) > 0:
 		r.note(verdictFailed, "want the client to refuse this answer, but it sent a frame")
-	} else if err != io.EOF {
-		r.note(verdictLax, "refused, but the TCP connection did not end cleanly: %v", err)
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		r.note(verdictFailed, "want the client to refuse this answer and to close the connection")
 	}
 	return false
 }

@@ -91,7 +91,6 @@ func playOwn(t *testing.T, p *report, role string, v *vectorCase) {
 			if err := e.connect(r); err != nil {
 				t.Fatal(err)
 			}
-			r.nc.SetDeadline(time.Now().Add(caseDeadline))
 			r.run()
 			if r.verdict == verdictOK && (r.ended != nil || role == "client") {
 				select {
