@@ -110,26 +110,31 @@ func (a *answerReader) refusal(ctx context.Context, raw io.Closer, resp *http.Re
 	return e
 }
 
-// checkAnswer returns what is wrong with a 101 (4.1, steps 2 to 6 of the
-// answer).
-func checkAnswer(resp *http.Response, req *http.Request) error {
+// checkAnswer returns what a 101 agrees to, or what is wrong with it (4.1, steps
+// 2 to 6 of the answer).
+func (d *Dialer) checkAnswer(resp *http.Response, req *http.Request) (a agreement, err error) {
 	h := resp.Header
 	accepts, protocols := h["Sec-Websocket-Accept"], h["Sec-Websocket-Protocol"]
+	extensions, extensionsOK := parseExtensions(h["Sec-Websocket-Extensions"])
 	switch {
 	case !resp.ProtoAtLeast(1, 1):
-		return errors.New("the answer is not HTTP/1.1")
+		return a, errors.New("the answer is not HTTP/1.1")
 	case len(h["Upgrade"]) != 1 || !equalFold(h["Upgrade"][0], "websocket"):
-		return errors.New("Upgrade in the answer is not websocket")
+		return a, errors.New("Upgrade in the answer is not websocket")
 	case !listHas(h["Connection"], "Upgrade"):
-		return errors.New("Connection in the answer does not list Upgrade")
+		return a, errors.New("Connection in the answer does not list Upgrade")
 	case len(accepts) != 1 || strings.Trim(accepts[0], " \t") != AcceptKey(req.Header["Sec-WebSocket-Key"][0]):
-		return errors.New("Sec-WebSocket-Accept in the answer does not match the key")
-	case len(h["Sec-Websocket-Extensions"]) > 0:
-		return errors.New("the server uses an extension that was not asked for")
+		return a, errors.New("Sec-WebSocket-Accept in the answer does not match the key")
+	case !extensionsOK:
+		return a, errors.New("Sec-WebSocket-Extensions in the answer is not a list of extensions")
 	case len(protocols) > 1:
-		return errors.New("the server chose more than one subprotocol")
+		return a, errors.New("the server chose more than one subprotocol")
 	case len(protocols) == 1 && !slices.Contains(slices.Collect(listElements(req.Header["Sec-WebSocket-Protocol"])), protocols[0]):
-		return errors.New("the server chose a subprotocol that was not asked for")
+		return a, errors.New("the server chose a subprotocol that was not asked for")
 	}
-	return nil
+	if len(protocols) == 1 {
+		a.subprotocol = protocols[0]
+	}
+	a.deflate, err = checkAccepted(d.Compression.offer(), extensions)
+	return a, err
 }

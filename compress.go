@@ -10,14 +10,14 @@ import (
 	"strconv"
 )
 
-// compression turns on permessage-deflate (RFC 7692) where the peer agrees to
+// Compression turns on permessage-deflate (RFC 7692) where the peer agrees to
 // it. The zero value is a good choice for many connections: no memory for any
 // of them while they are idle.
 //
 // Compressed data tells by its length how alike its parts are. Do not let
 // messages have both a secret and what an attacker chooses; with context
 // takeover that goes for all the messages of a connection.
-type compression struct {
+type Compression struct {
 	// Level is how hard to compress, from 1, the fastest, to 9, the smallest.
 	// 0 and whatever else is out of range mean the default, 3.
 	Level int
@@ -57,14 +57,14 @@ const (
 	paramClientWindow     = "client_max_window_bits"
 )
 
-func (o *compression) level() int {
+func (o *Compression) level() int {
 	if o.Level < 1 || o.Level > 9 {
 		return defaultLevel
 	}
 	return o.Level
 }
 
-func (o *compression) windowBits() int {
+func (o *Compression) windowBits() int {
 	if o.WindowBits == 0 {
 		return maxWindowBits
 	}
@@ -73,7 +73,7 @@ func (o *compression) windowBits() int {
 
 // threshold returns the length of the shortest message to compress. takeover
 // is whether messages go out with context takeover.
-func (o *compression) threshold(takeover bool) int {
+func (o *Compression) threshold(takeover bool) int {
 	switch {
 	case o.Threshold != 0:
 		return max(o.Threshold, 0)
@@ -155,23 +155,24 @@ func (p deflateParams) String() string {
 }
 
 // accept returns the response to the first of the client's offers, in the
-// order in which it prefers them, that can be accepted (RFC 7692, section 5).
-// ok is false where there is none. The caller has asked Allow.
-func (o *compression) accept(offers []extension) (response deflateParams, ok bool) {
+// order in which it prefers them, that can be accepted (RFC 7692, section 5),
+// or nil. The caller has asked Allow.
+func (o *Compression) accept(offers []extension) *deflateParams {
 	for _, e := range offers {
 		if e.name != deflateName {
 			continue
 		}
 		if offer, ok := parseDeflateParams(e); ok {
-			return o.respond(offer), true
+			response := o.respond(offer)
+			return &response
 		}
 	}
-	return deflateParams{}, false
+	return nil
 }
 
 // respond returns the response to an offer. All that an offer can ask for can
 // be granted.
-func (o *compression) respond(offer deflateParams) (r deflateParams) {
+func (o *Compression) respond(offer deflateParams) (r deflateParams) {
 	// The server may demand that there be no takeover in either direction, or
 	// a smaller window for itself, unasked (7.1.1.1, 7.1.1.2, 7.1.2.1).
 	r.serverNoTakeover = offer.serverNoTakeover || !o.ContextTakeover
@@ -197,8 +198,12 @@ func (o *compression) respond(offer deflateParams) (r deflateParams) {
 	return r
 }
 
-// offer returns what a client offers.
-func (o *compression) offer() (p deflateParams) {
+// offer returns what a client offers, nil without options.
+func (o *Compression) offer() *deflateParams {
+	if o == nil {
+		return nil
+	}
+	p := new(deflateParams)
 	p.serverNoTakeover = !o.ContextTakeover
 	p.clientNoTakeover = !o.ContextTakeover
 	if bits := o.windowBits(); bits < maxWindowBits {
@@ -209,17 +214,21 @@ func (o *compression) offer() (p deflateParams) {
 	return p
 }
 
-// checkAccepted returns what the server accepted of the offer, or why the
-// client has to fail the connection (RFC 7692, section 5.1). list has at least
-// one element.
-func checkAccepted(offer deflateParams, list []extension) (r deflateParams, err error) {
+// checkAccepted returns what the server accepted, nil for nothing, or why the
+// client has to fail the connection (RFC 7692, section 5.1). offer is nil where
+// nothing was offered.
+func checkAccepted(offer *deflateParams, list []extension) (*deflateParams, error) {
 	for _, e := range list {
-		if e.name != deflateName {
-			return r, fmt.Errorf("the server uses extension %q, which was not asked for", e.name)
+		if offer == nil || e.name != deflateName {
+			return nil, fmt.Errorf("the server uses extension %.100q, which was not asked for", e.name)
 		}
 	}
-	if len(list) != 1 {
-		return r, errors.New("the server accepted " + deflateName + " more than once")
+	switch len(list) {
+	case 0:
+		return nil, nil
+	case 1:
+	default:
+		return nil, errors.New("the server accepted " + deflateName + " more than once")
 	}
 	r, ok := parseDeflateParams(list[0])
 	reason := ""
@@ -235,9 +244,9 @@ func checkAccepted(offer deflateParams, list []extension) (r deflateParams, err 
 	case offer.clientWindow != 0 && r.clientWindow > offer.clientWindow: // 7.1.2.2
 		reason = "with a larger " + paramClientWindow + " than offered"
 	default:
-		return r, nil
+		return &r, nil
 	}
-	return r, errors.New("the server accepted " + deflateName + ", but " + reason)
+	return nil, errors.New("the server accepted " + deflateName + ", but " + reason)
 }
 
 // A direction is what has been agreed upon for one direction.
@@ -247,7 +256,7 @@ type direction struct {
 }
 
 // agreed returns what a response means for the end whose options o are.
-func (o *compression) agreed(r deflateParams, isClient bool) (write, read direction) {
+func (o *Compression) agreed(r deflateParams, isClient bool) (write, read direction) {
 	window := func(bits int) int {
 		if bits == 0 {
 			return maxWindowBits

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-func extensionList(t *testing.T, line string) []extension {
+func extensionList(t testing.TB, line string) []extension {
 	t.Helper()
 	list, ok := parseExtensions([]string{line})
 	if !ok {
@@ -18,11 +18,11 @@ func extensionList(t *testing.T, line string) []extension {
 // are those of RFC 7692.
 func TestAcceptOffer(t *testing.T) {
 	const both = "; server_no_context_takeover; client_no_context_takeover"
-	none, takeover := compression{}, compression{ContextTakeover: true}
-	ten := compression{ContextTakeover: true, WindowBits: 10}
+	none, takeover := Compression{}, Compression{ContextTakeover: true}
+	ten := Compression{ContextTakeover: true, WindowBits: 10}
 	for _, test := range []struct {
 		section string
-		options compression
+		options Compression
 		offers  string
 		want    string // after the name; - where all are declined
 	}{
@@ -74,14 +74,14 @@ func TestAcceptOffer(t *testing.T) {
 		{"5.2", takeover, "permessage-deflate; server_max_window_bits=16, permessage-deflate; server_no_context_takeover", "; server_no_context_takeover"},
 	} {
 		got := "-"
-		if r, ok := test.options.accept(extensionList(t, test.offers)); ok {
+		if r := test.options.accept(extensionList(t, test.offers)); r != nil {
 			got = strings.TrimPrefix(r.String(), "permessage-deflate")
 		}
 		if got != test.want {
 			t.Errorf("%s: %q with %+v: the response is %q, want %q", test.section, test.offers, test.options, got, test.want)
 		}
 	}
-	if _, ok := none.accept(nil); ok {
+	if none.accept(nil) != nil {
 		t.Error("something was accepted where nothing was offered")
 	}
 }
@@ -90,11 +90,11 @@ func TestAcceptOffer(t *testing.T) {
 // that are permitted. The sections are those of RFC 7692.
 func TestCheckAccepted(t *testing.T) {
 	const noTakeover = "server_no_context_takeover; client_no_context_takeover"
-	none, takeover := compression{}, compression{ContextTakeover: true}
-	ten := compression{ContextTakeover: true, WindowBits: 10}
+	none, takeover := Compression{}, Compression{ContextTakeover: true}
+	ten := Compression{ContextTakeover: true, WindowBits: 10}
 	for _, test := range []struct {
 		section     string
-		options     compression
+		options     Compression
 		offer       string // after the name
 		response    string
 		refused     string // a part of why, or else
@@ -144,13 +144,13 @@ func TestCheckAccepted(t *testing.T) {
 			t.Errorf("%s: %q to %q was refused: %v", test.section, test.response, offer, err)
 			continue
 		}
-		if write, read := test.options.agreed(r, true); write != test.write || read != test.read {
+		if write, read := test.options.agreed(*r, true); write != test.write || read != test.read {
 			t.Errorf("%s: after %q the client writes with %v and reads with %v, want %v and %v",
 				test.section, test.response, write, read, test.write, test.read)
 		}
 	}
 	// A window for the client that was not offered (7.1.2.2).
-	if _, err := checkAccepted(deflateParams{}, extensionList(t, "permessage-deflate; client_max_window_bits=10")); err == nil {
+	if _, err := checkAccepted(new(deflateParams), extensionList(t, "permessage-deflate; client_max_window_bits=10")); err == nil {
 		t.Error("7.1.2.2: client_max_window_bits was taken without having been offered")
 	}
 }
@@ -158,32 +158,32 @@ func TestCheckAccepted(t *testing.T) {
 // TestNegotiation lets our client and our server negotiate with all options.
 // Whatever a side writes with, the other one can read.
 func TestNegotiation(t *testing.T) {
-	var all []compression
+	var all []Compression
 	for _, takeover := range []bool{false, true} {
 		for _, bits := range []int{-1, 0, 8, 9, 12, 15, 99} {
-			all = append(all, compression{ContextTakeover: takeover, WindowBits: bits})
+			all = append(all, Compression{ContextTakeover: takeover, WindowBits: bits})
 		}
 	}
 	for _, client := range all {
 		for _, server := range all {
 			offer := client.offer()
-			response, ok := server.accept(extensionList(t, offer.String()))
-			if !ok {
+			response := server.accept(extensionList(t, offer.String()))
+			if response == nil {
 				t.Fatalf("%q was declined by %+v", offer, server)
 			}
 			r, err := checkAccepted(offer, extensionList(t, response.String()))
 			if err != nil {
 				t.Fatalf("%q was refused as response to %q: %v", response, offer, err)
 			}
-			clientWrites, clientReads := client.agreed(r, true)
-			serverWrites, serverReads := server.agreed(response, false)
+			clientWrites, clientReads := client.agreed(*r, true)
+			serverWrites, serverReads := server.agreed(*response, false)
 			for _, d := range []struct{ write, read direction }{{clientWrites, serverReads}, {serverWrites, clientReads}} {
 				if d.write.takeover && !d.read.takeover || d.write.windowBits > d.read.windowBits {
 					t.Errorf("%q, %q: written with %v, read with %v", offer, response, d.write, d.read)
 				}
 			}
 			for _, o := range []struct {
-				options     compression
+				options     Compression
 				write, read direction
 			}{{client, clientWrites, clientReads}, {server, serverWrites, serverReads}} {
 				if !o.options.ContextTakeover && (o.write.takeover || o.read.takeover) {
@@ -199,14 +199,14 @@ func TestNegotiation(t *testing.T) {
 
 func TestCompressionDefaults(t *testing.T) {
 	for _, test := range []struct {
-		options                                   compression
+		options                                   Compression
 		level, bits, threshold, takeoverThreshold int
 	}{
-		{compression{}, defaultLevel, 15, 256, 32},
-		{compression{Level: 1, WindowBits: 8, Threshold: 1}, 1, 8, 1, 1},
-		{compression{Level: 9, WindowBits: 15, Threshold: 5000}, 9, 15, 5000, 5000},
-		{compression{Level: 10, WindowBits: 16, Threshold: -1}, defaultLevel, 15, 0, 0},
-		{compression{Level: -2, WindowBits: 7, Threshold: -5}, defaultLevel, 8, 0, 0},
+		{Compression{}, defaultLevel, 15, 256, 32},
+		{Compression{Level: 1, WindowBits: 8, Threshold: 1}, 1, 8, 1, 1},
+		{Compression{Level: 9, WindowBits: 15, Threshold: 5000}, 9, 15, 5000, 5000},
+		{Compression{Level: 10, WindowBits: 16, Threshold: -1}, defaultLevel, 15, 0, 0},
+		{Compression{Level: -2, WindowBits: 7, Threshold: -5}, defaultLevel, 8, 0, 0},
 	} {
 		o := &test.options
 		if o.level() != test.level || o.windowBits() != test.bits || o.threshold(false) != test.threshold || o.threshold(true) != test.takeoverThreshold {

@@ -35,6 +35,8 @@ type Conn struct {
 	writeTimeout time.Duration
 
 	logger  *slog.Logger
+	deflate *messageDeflate // nil: messages are not compressed
+
 	tracker *tracker // nil where nobody shuts it down
 	opened  int64    // in ns since 1970; 0 without a logger
 
@@ -55,7 +57,8 @@ type connConfig struct {
 	client       bool
 	browser      bool
 	subprotocol  string
-	early        []byte        // bytes that came with the handshake
+	early        []byte // bytes that came with the handshake
+	deflate      *messageDeflate
 	readLimit    int64         // 0: 1 MiB, -1: none
 	writeTimeout time.Duration // 0: none
 	closeTimeout time.Duration // 0: 5 s
@@ -76,6 +79,7 @@ func newConn(nc net.Conn, cfg connConfig) *Conn {
 		closeTimeout: cfg.closeTimeout,
 		writeTimeout: cfg.writeTimeout,
 		logger:       cfg.logger,
+		deflate:      cfg.deflate,
 	}
 	if c.closeTimeout == 0 {
 		c.closeTimeout = defaultCloseTimeout

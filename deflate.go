@@ -39,7 +39,7 @@ type matcherLevel struct {
 	skip   uint // after 1<<skip bytes without a match, look at every second one, and so on
 }
 
-// compression.Level, from 1 to 9.
+// Compression.Level, from 1 to 9.
 var matcherLevels = [10]matcherLevel{
 	1: {ways: 1, lazy: 0, nice: 16, insert: 4, skip: 5},
 	2: {ways: 2, lazy: 0, nice: 24, insert: 3, skip: 5},

@@ -76,6 +76,10 @@ type Dialer struct {
 	// order of preference (section 1.9): tokens, each once. Nil means none.
 	Subprotocols []string
 
+	// Compression offers permessage-deflate (RFC 7692) to the server. Nil means
+	// that it is not offered. A browser decides for itself, whatever it is.
+	Compression *Compression
+
 	// Header holds further fields of the request. Host replaces that of the
 	// URL. The fields of the handshake itself, and those about the
 	// connection or the length of a body, must not be among them. Without
@@ -278,28 +282,28 @@ func (d *Dialer) connect(ctx context.Context, addr string, proxy *url.URL) (_ ne
 // handshake makes over raw the tunnel, where there is a proxy, the TLS
 // handshake, where the URL asks for it, and the opening handshake. It returns
 // the connection to use, the answer, which for a *HandshakeError is there too,
-// and the bytes that came after it.
-func (d *Dialer) handshake(ctx context.Context, raw net.Conn, proxy *url.URL, req *http.Request) (nc net.Conn, resp *http.Response, early []byte, err error) {
-	nc = raw
+// and the configuration of the Conn.
+func (d *Dialer) handshake(ctx context.Context, raw net.Conn, proxy *url.URL, req *http.Request) (nc net.Conn, resp *http.Response, cfg connConfig, err error) {
+	nc, cfg = raw, d.config()
 	if proxy != nil {
 		if nc, resp, err = d.tunnel(ctx, raw, proxy, hostPort(req.URL)); err != nil {
-			return nil, resp, nil, err
+			return nil, resp, cfg, err
 		}
 	}
 	if req.URL.Scheme == "https" {
 		tc := tls.Client(nc, d.tlsConfig(req.URL.Hostname()))
 		if err := tc.HandshakeContext(ctx); err != nil {
-			return nil, nil, nil, err
+			return nil, nil, cfg, err
 		}
 		nc = tc
 	}
 	if err := writeRequest(nc, req); err != nil {
-		return nil, nil, nil, err
+		return nil, nil, cfg, err
 	}
 	a := newAnswerReader(nc, "server")
 	resp, err = a.read(req)
 	if err != nil {
-		return nil, nil, nil, err
+		return nil, nil, cfg, err
 	}
 	if d.Jar != nil {
 		if cookies := resp.Cookies(); len(cookies) > 0 {
@@ -307,12 +311,18 @@ func (d *Dialer) handshake(ctx context.Context, raw net.Conn, proxy *url.URL, re
 		}
 	}
 	if resp.StatusCode != http.StatusSwitchingProtocols {
-		return nil, resp, nil, a.refusal(ctx, raw, resp)
+		return nil, resp, cfg, a.refusal(ctx, raw, resp)
 	}
-	if err := checkAnswer(resp, req); err != nil {
-		return nil, resp, nil, &HandshakeError{Status: resp.StatusCode, Header: resp.Header, Err: err}
+	agreed, err := d.checkAnswer(resp, req)
+	if err != nil {
+		return nil, resp, cfg, &HandshakeError{Status: resp.StatusCode, Header: resp.Header, Err: err}
 	}
-	return nc, resp, a.rest(), nil
+	cfg.subprotocol = agreed.subprotocol
+	if agreed.deflate != nil {
+		cfg.deflate = newMessageDeflate(d.Compression, *agreed.deflate, true)
+	}
+	cfg.early = a.rest()
+	return nc, resp, cfg, nil
 }
 
 // writeRequest writes a request without a body in one piece.

@@ -21,7 +21,7 @@ func (d *Dialer) attempt(ctx context.Context, req *http.Request) (*Conn, *http.R
 	// The end of the context closes the connection: that stops any read or
 	// write on it, with deadlines or without.
 	stop := context.AfterFunc(ctx, func() { raw.Close() })
-	nc, resp, early, err := d.handshake(ctx, raw, proxy, req)
+	nc, resp, cfg, err := d.handshake(ctx, raw, proxy, req)
 	if !stop() && err == nil {
 		resp, err = nil, ctx.Err() // too late: raw has been closed or is about to be
 	}
@@ -29,8 +29,5 @@ func (d *Dialer) attempt(ctx context.Context, req *http.Request) (*Conn, *http.R
 		raw.Close() // not nc: closing TLS may wait for its alert to go out
 		return nil, resp, dialError(ctx, err)
 	}
-	cfg := d.config()
-	cfg.subprotocol = resp.Header.Get("Sec-Websocket-Protocol")
-	cfg.early = early
 	return newConn(nc, cfg), resp, nil
 }

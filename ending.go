@@ -89,6 +89,9 @@ func (c *Conn) sendClose(code StatusCode, reason string, readErr, writeErr error
 	cl.state, cl.readErr = state, readErr
 	c.ending.Store(true)
 	c.endWriting(writeErr)
+	if !out.fragmented {
+		c.appendQueue()
+	}
 	out.stats.CloseSent = code
 	c.appendFrame(FrameHeader{Fin: true, Opcode: OpClose}, appendClosePayload(nil, code, reason))
 	out.closeBy = time.Now().Add(c.closeTimeout)
@@ -121,15 +124,20 @@ func (c *Conn) readFailed(err error) error {
 	default:
 		in.err = c.shut(c.abnormal(err))
 	}
-	in.release()
+	c.release()
 	return in.err
 }
 
 // release gives up all memory once nothing will be read any more.
-func (in *readHalf) release() {
+func (c *Conn) release() {
+	in := &c.in
 	in.data = nil
 	in.giveBack()
 	in.saved, in.controlPayload = nil, nil
+	if d := c.deflate; d != nil {
+		d.releaseRead()
+		d.inflater = inflater{}
+	}
 }
 
 // failConnection fails the connection (section 7.1.7): a Close frame that says

@@ -90,6 +90,7 @@ var (
 	errLengthNotMinimal     = protocolError("payload length not in its shortest form")
 	errLengthTopBit         = protocolError("payload length with its most significant bit set")
 	errReservedBits         = protocolError("reserved bit set without an extension that defines it")
+	errCompressedBit        = protocolError("bit of compression set on a frame that begins no message")
 	errReservedOpcode       = protocolError("reserved opcode")
 	errMasked               = protocolError("masked frame from a server")
 	errNotMasked            = protocolError("frame from a client is not masked")

@@ -22,8 +22,8 @@ type extensionParam struct {
 //	extension       = extension-token *( ";" extension-param )
 //	extension-param = token [ "=" (token | quoted-string) ]
 //
-// where the value of a quoted-string, too, is a token. ok is false where they
-// do not follow that grammar. A list without any element is nil.
+// where the value of a quoted-string, too, is a token. ok is false where there
+// are lines and they do not follow that grammar.
 func parseExtensions(lines []string) (list []extension, ok bool) {
 	for _, line := range lines {
 		p := extensionParser{line}
@@ -38,7 +38,7 @@ func parseExtensions(lines []string) (list []extension, ok bool) {
 			list = append(list, e)
 		}
 	}
-	return list, true
+	return list, len(lines) == 0 || len(list) > 0
 }
 
 // An extensionParser has what is left of a line. All methods skip the white

@@ -15,7 +15,6 @@ func TestParseExtensions(t *testing.T) {
 		want  []extension
 	}{
 		{nil, nil},
-		{[]string{""}, nil},
 		{[]string{"foo"}, []extension{{name: "foo"}}},
 		{[]string{"foo", "bar; baz=2"}, []extension{{name: "foo"}, {"bar", []extensionParam{valued("baz", "2")}}}}, // the examples
 		{[]string{"foo, bar; baz=2"}, []extension{{name: "foo"}, {"bar", []extensionParam{valued("baz", "2")}}}},
@@ -28,6 +27,11 @@ func TestParseExtensions(t *testing.T) {
 	} {
 		if got, ok := parseExtensions(test.lines); !ok || !reflect.DeepEqual(got, test.want) {
 			t.Errorf("%q was parsed as %v, %t, want %v", test.lines, got, ok, test.want)
+		}
+	}
+	for _, lines := range [][]string{{""}, {","}, {" , ", ""}} {
+		if got, ok := parseExtensions(lines); ok {
+			t.Errorf("%q was parsed as %v, want it refused without an extension", lines, got)
 		}
 	}
 	for _, line := range []string{

@@ -169,6 +169,7 @@ func (h FrameHeader) Append(dst []byte) []byte {
 type frameContext struct {
 	toServer   bool // the receiver is the server
 	fragmented bool // a message has begun and its last frame has not come
+	compressed bool // permessage-deflate has been negotiated
 }
 
 // check returns the first rule that h breaks in the given context, or nil.
@@ -176,9 +177,13 @@ type frameContext struct {
 // payload has been read.
 func (h *FrameHeader) check(ctx frameContext) error {
 	switch {
-	case h.RSV1 || h.RSV2 || h.RSV3:
+	case h.RSV2 || h.RSV3 || h.RSV1 && !ctx.compressed:
 		// 5.2: "MUST be 0 unless an extension is negotiated".
 		return errReservedBits
+	case h.RSV1 && (h.Opcode.IsControl() || h.Opcode == OpContinuation):
+		// RFC 7692, 6: RSV1 is set in the first frame of a message only, which
+		// is not a control frame.
+		return errCompressedBit
 	case h.Opcode > OpBinary && h.Opcode < OpClose:
 		// 5.2: 3 to 7 are reserved for further data frames.
 		return errReservedOpcode

@@ -215,6 +215,10 @@ type Upgrader struct {
 	// (section 1.9). Nil means none.
 	Subprotocols []string
 
+	// Compression turns on permessage-deflate (RFC 7692) for clients that
+	// offer it. Nil means that it is declined.
+	Compression *Compression
+
 	// AllowedOrigins are the origins whose pages may connect, besides the
 	// server's own: "https://app.example.com"; "https://*.example.com" for
 	// the subdomains of example.com, however deep, but not example.com
@@ -309,13 +313,16 @@ func (u *Upgrader) Upgrade(w http.ResponseWriter, r *http.Request) (*Conn, error
 }
 
 func (u *Upgrader) upgrade(w http.ResponseWriter, r *http.Request) (*Conn, error) {
-	cfg := u.config()
-	subprotocol, refused := u.check(r)
+	agreed, refused := u.check(r)
 	if refused != nil {
 		return nil, refused.write(w)
 	}
-	cfg.subprotocol = subprotocol
-	answer, err := appendAnswer(make([]byte, 0, 512), r.Header.Get("Sec-Websocket-Key"), subprotocol, w.Header())
+	cfg := u.config()
+	cfg.subprotocol = agreed.subprotocol
+	if agreed.deflate != nil {
+		cfg.deflate = newMessageDeflate(u.Compression, *agreed.deflate, false)
+	}
+	answer, err := appendAnswer(make([]byte, 0, 512), r.Header.Get("Sec-Websocket-Key"), agreed, w.Header())
 	if err != nil {
 		clear(w.Header()) // the field that may not be written is one of these
 		return nil, internalError(err).write(w)
@@ -348,40 +355,54 @@ func (u *Upgrader) upgrade(w http.ResponseWriter, r *http.Request) (*Conn, error
 	return c, nil
 }
 
-// check returns the subprotocol to be used, or how the request is to be
-// refused. The steps are those of section 4.2.1.
-func (u *Upgrader) check(r *http.Request) (subprotocol string, refused *HandshakeError) {
+// An agreement is what an opening handshake has settled beside the connection
+// itself.
+type agreement struct {
+	subprotocol string         // "" for none
+	deflate     *deflateParams // nil: messages are not compressed
+}
+
+// check returns what to agree upon, or how the request is to be refused. The
+// steps are those of section 4.2.1.
+func (u *Upgrader) check(r *http.Request) (a agreement, refused *HandshakeError) {
 	h := r.Header
 	keys, versions := h["Sec-Websocket-Key"], h["Sec-Websocket-Version"]
-	offered, offerOK := parseSubprotocols(h["Sec-Websocket-Protocol"])
+	subprotocols, subprotocolsOK := parseSubprotocols(h["Sec-Websocket-Protocol"])
+	extensions, extensionsOK := parseExtensions(h["Sec-Websocket-Extensions"])
 	switch {
 	case r.ProtoMajor > 1:
 		// There is no Upgrade in HTTP/2 and later; RFC 8441 is another handshake.
-		return "", refusal(http.StatusHTTPVersionNotSupported, "WebSocket needs HTTP/1.1 here")
+		return a, refusal(http.StatusHTTPVersionNotSupported, "WebSocket needs HTTP/1.1 here")
 	case !r.ProtoAtLeast(1, 1):
-		return "", refusal(http.StatusBadRequest, "WebSocket needs HTTP/1.1")
+		return a, refusal(http.StatusBadRequest, "WebSocket needs HTTP/1.1")
 	case r.Method != http.MethodGet:
-		return "", refusal(http.StatusMethodNotAllowed, "WebSocket needs a GET request", "Allow", http.MethodGet)
+		return a, refusal(http.StatusMethodNotAllowed, "WebSocket needs a GET request", "Allow", http.MethodGet)
 	case !listHas(h["Upgrade"], "websocket"):
-		return "", upgradeRequired("Upgrade does not list websocket")
+		return a, upgradeRequired("Upgrade does not list websocket")
 	case !listHas(h["Connection"], "Upgrade"):
-		return "", refusal(http.StatusBadRequest, "Connection does not list Upgrade")
+		return a, refusal(http.StatusBadRequest, "Connection does not list Upgrade")
 	case len(versions) != 1 || versions[0] != "13":
-		return "", upgradeRequired("Sec-WebSocket-Version is not 13")
+		return a, upgradeRequired("Sec-WebSocket-Version is not 13")
 	case len(keys) != 1 || !validKey(keys[0]):
-		return "", refusal(http.StatusBadRequest, "Sec-WebSocket-Key is not the base64 of 16 bytes")
+		return a, refusal(http.StatusBadRequest, "Sec-WebSocket-Key is not the base64 of 16 bytes")
 	case r.Host == "":
-		return "", refusal(http.StatusBadRequest, "Host is empty")
-	case !offerOK:
-		return "", refusal(http.StatusBadRequest, "Sec-WebSocket-Protocol is not a list of different tokens")
+		return a, refusal(http.StatusBadRequest, "Host is empty")
+	case !subprotocolsOK:
+		return a, refusal(http.StatusBadRequest, "Sec-WebSocket-Protocol is not a list of different tokens")
+	case !extensionsOK:
+		return a, refusal(http.StatusBadRequest, "Sec-WebSocket-Extensions is not a list of extensions")
 	case r.ContentLength != 0:
 		// Its bytes would be read as frames.
-		return "", refusal(http.StatusBadRequest, "the request has a body")
+		return a, refusal(http.StatusBadRequest, "the request has a body")
 	}
 	if refused := u.checkOrigin(r); refused != nil {
-		return "", refused
+		return a, refused
 	}
-	return chooseSubprotocol(u.Subprotocols, offered), nil
+	a.subprotocol = chooseSubprotocol(u.Subprotocols, subprotocols)
+	if o := u.Compression; o != nil && (o.Allow == nil || o.Allow(r)) {
+		a.deflate = o.accept(extensions)
+	}
+	return a, nil
 }
 
 // checkOrigin returns how the request is to be refused because of its Origin,
@@ -439,11 +460,14 @@ func (e *HandshakeError) write(w http.ResponseWriter) error {
 
 // appendAnswer appends the server's opening handshake (4.2.2, step 5) with the
 // given further header fields.
-func appendAnswer(dst []byte, key, subprotocol string, further http.Header) ([]byte, error) {
+func appendAnswer(dst []byte, key string, a agreement, further http.Header) ([]byte, error) {
 	dst = append(dst, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"...)
 	dst = appendField(dst, "Sec-WebSocket-Accept", AcceptKey(key))
-	if subprotocol != "" {
-		dst = appendField(dst, "Sec-WebSocket-Protocol", subprotocol)
+	if a.subprotocol != "" {
+		dst = appendField(dst, "Sec-WebSocket-Protocol", a.subprotocol)
+	}
+	if a.deflate != nil {
+		dst = appendField(dst, "Sec-WebSocket-Extensions", a.deflate.String())
 	}
 	for _, name := range slices.Sorted(maps.Keys(further)) {
 		values := further[name]

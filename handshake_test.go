@@ -215,7 +215,7 @@ func TestUpgradeAccepts(t *testing.T) {
 		{"white space around values", []string{"Version: 13", "Version: \t 13 \t", "Key: ", "Key:  \t"}},
 		{"absolute URI", []string{"GET /chat", "GET http://server.example.com/chat"}},
 		{"Content-Length: 0", []string{"Upgrade:", "Content-Length: 0\r\nUpgrade:"}},
-		{"extension not known", []string{"Upgrade:", "Sec-WebSocket-Extensions: x-nothing; a=\"b,c\"\r\nUpgrade:"}},
+		{"extension not known", []string{"Upgrade:", "Sec-WebSocket-Extensions: x-nothing; a=\"b\"; c\r\nUpgrade:"}},
 		{"subprotocol not known", []string{"Upgrade:", "Sec-WebSocket-Protocol: chat,, superchat\r\nUpgrade:"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -293,6 +293,8 @@ func TestUpgradeRefuses(t *testing.T) {
 		{"empty Host", []string{"Host: server.example.com", "Host:"}, 400, ""},
 		{"subprotocol not a token", []string{version, version + "Sec-WebSocket-Protocol: chat, " + marker + "/1\r\n"}, 400, ""},
 		{"subprotocol twice", []string{version, version + "Sec-WebSocket-Protocol: chat\r\nSec-WebSocket-Protocol: a, chat\r\n"}, 400, ""},
+		{"extensions not of the grammar", []string{version, version + "Sec-WebSocket-Extensions: x-" + marker + "; a=\"b,c\"\r\n"}, 400, ""},
+		{"no extension in the list", []string{version, version + "Sec-WebSocket-Extensions:\r\n"}, 400, ""},
 		{"no subprotocol in the list", []string{version, version + "Sec-WebSocket-Protocol: ,\r\n"}, 400, ""},
 		{"body", []string{version + "\r\n", version + "Content-Length: 4\r\n\r\nbody"}, 400, ""},
 		{"chunked body", []string{version + "\r\n", version + "Transfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n\r\n"}, 400, ""},

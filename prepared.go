@@ -2,6 +2,7 @@ package websocket
 
 import (
 	"slices"
+	"sync"
 	"unicode/utf8"
 )
 
@@ -13,6 +14,20 @@ const defaultMaxQueued = 1 << 20
 type PreparedMessage struct {
 	op      Opcode
 	payload []byte
+
+	mu       sync.Mutex
+	deflated map[deflateForm][]byte // nil where that is no shorter
+}
+
+// A deflateForm is what the compressed form of a message depends on, as long
+// as it refers to nothing before it.
+type deflateForm struct{ level, windowBits int }
+
+// A preparedFrame is a message as it is sent on a connection.
+type preparedFrame struct {
+	h    FrameHeader
+	p    []byte
+	size int // of the message
 }
 
 // NewPreparedMessage returns a message of the given opcode, [OpText] or
@@ -30,20 +45,58 @@ func NewPreparedMessage(op Opcode, p []byte) (*PreparedMessage, error) {
 // valid reports whether m was made by NewPreparedMessage.
 func (m *PreparedMessage) valid() bool { return m != nil && m.op != 0 }
 
-// header returns the header of the message's only frame.
-func (m *PreparedMessage) header() FrameHeader { return FrameHeader{Fin: true, Opcode: m.op} }
+// frame returns m as it is sent on a connection with the given extension, nil
+// for none. It compresses m where no connection like that has had it.
+func (m *PreparedMessage) frame(d *messageDeflate) preparedFrame {
+	f := preparedFrame{FrameHeader{Fin: true, Opcode: m.op}, m.payload, len(m.payload)}
+	if d.compresses(f.size) {
+		if p := m.deflate(deflateForm{d.level, d.write.windowBits}); p != nil {
+			f.p, f.h.RSV1 = p, true
+		}
+	}
+	return f
+}
+
+func (m *PreparedMessage) deflate(form deflateForm) []byte {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	p, ok := m.deflated[form]
+	if ok {
+		return p
+	}
+	z := getDeflater(form.level, form.windowBits)
+	p = z.appendMessage(nil, m.payload)
+	putDeflater(z)
+	if len(p) >= len(m.payload) {
+		p = nil
+	}
+	if m.deflated == nil {
+		m.deflated = make(map[deflateForm][]byte)
+	}
+	m.deflated[form] = slices.Clip(p)
+	return p
+}
 
 // WritePrepared sends m as [Conn.WriteMessage] does.
 func (c *Conn) WritePrepared(m *PreparedMessage) error {
 	if !m.valid() {
 		return errBadMessageOpcode
 	}
+	f := m.frame(c.deflate)
 	c.out.mu.Lock()
 	defer c.out.mu.Unlock()
 	if err := c.takeLine(); err != nil {
 		return err
 	}
-	return c.writeFrame(m.header(), m.payload)
+	c.windowMoves(f)
+	return c.writeFrame(f.h, f.p, f.size)
+}
+
+// windowMoves notes that f enters the window of the peer past our deflater.
+func (c *Conn) windowMoves(f preparedFrame) {
+	if f.h.RSV1 {
+		c.deflate.moved = true
+	}
 }
 
 // Enqueue sends m without ever waiting. What cannot be sent at once stays
@@ -58,6 +111,7 @@ func (c *Conn) Enqueue(m *PreparedMessage) error {
 	if !m.valid() {
 		return errBadMessageOpcode
 	}
+	f := m.frame(c.deflate)
 	out := &c.out
 	out.mu.Lock()
 	defer out.mu.Unlock()
@@ -65,15 +119,15 @@ func (c *Conn) Enqueue(m *PreparedMessage) error {
 		return out.err
 	}
 	waiting := int64(len(out.frames())) + out.leaving + out.queued
-	if waiting+int64(len(m.payload)) > out.maxQueued {
+	if waiting+int64(len(f.p)) > out.maxQueued {
 		return ErrQueueFull
 	}
-	if out.streaming {
-		out.queue = append(out.queue, m)
-		out.queued += int64(maxHeaderSize + len(m.payload))
+	if out.queueing {
+		out.queue = append(out.queue, f)
+		out.queued += int64(maxHeaderSize + len(f.p))
 		return nil
 	}
-	c.appendMessage(m)
+	c.appendPrepared(f)
 	if !out.flushing && c.more.Load() && len(out.frames()) < maxHeld {
 		c.hold()
 	} else {
@@ -82,8 +136,9 @@ func (c *Conn) Enqueue(m *PreparedMessage) error {
 	return nil
 }
 
-// appendMessage appends a message to the pending buffer, of whatever size.
-func (c *Conn) appendMessage(m *PreparedMessage) {
-	c.out.count(m.header(), len(m.payload))
-	c.appendFrame(m.header(), m.payload)
+// appendPrepared appends a message to the pending buffer, of whatever size.
+func (c *Conn) appendPrepared(f preparedFrame) {
+	c.windowMoves(f)
+	c.out.count(f.h, len(f.p), f.size)
+	c.appendFrame(f.h, f.p)
 }

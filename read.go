@@ -13,6 +13,7 @@ import (
 //
 //	ReadMessage, NextReader   whole messages, messages as a stream
 //	beginMessage, readPart    fragments put together, read limit, UTF-8
+//	collect, inflatePart      compressed messages, in message_deflate.go
 //	nextFrame                 headers checked, control frames answered
 //	chunk, readDirect         payload, unmasked
 //	fill                      the read buffer, in wait.go
@@ -54,12 +55,13 @@ type readHalf struct {
 	controlPayload []byte // what has come of it, where it comes in pieces
 
 	// The message under way, from its first header to its last byte.
-	inMessage bool
-	opcode    Opcode
-	size      int64 // payload of its frames up to and with this one
-	fragments int64
-	text      textChecker
-	count     uint64 // messages begun, to tell one reader from the next
+	inMessage  bool
+	compressed bool // it is, and has not been inflated to its end
+	opcode     Opcode
+	size       int64 // payload of its frames up to and with this one
+	fragments  int64
+	text       textChecker
+	count      uint64 // messages begun, to tell one reader from the next
 
 	controls      int   // control frames since the last message
 	controlsSince int64 // when the first came, in ns since 1970
@@ -124,6 +126,25 @@ func (c *Conn) readMessage(dst []byte) (Opcode, []byte, error) {
 	if err := c.beginMessage(); err != nil {
 		return 0, nil, err
 	}
+	var err error
+	if in.compressed {
+		dst, err = c.appendInflated(dst)
+	} else {
+		dst, err = c.appendPayload(dst)
+	}
+	if err != nil {
+		return 0, nil, err
+	}
+	if c.ending.Load() {
+		return 0, nil, errEnding
+	}
+	c.messageRead()
+	return in.opcode, dst, nil
+}
+
+// appendPayload reads the rest of the message and appends it to dst.
+func (c *Conn) appendPayload(dst []byte) ([]byte, error) {
+	in := &c.in
 	start := len(dst)
 	dst = append(dst, in.saved...)
 	in.saved = nil
@@ -137,20 +158,15 @@ func (c *Conn) readMessage(dst []byte) (Opcode, []byte, error) {
 		n, err := c.readPart(dst[len(dst):cap(dst)])
 		dst = dst[:len(dst)+n]
 		if err == io.EOF {
-			break
+			return dst, nil
 		}
 		if err != nil {
 			if errors.Is(err, os.ErrDeadlineExceeded) {
 				in.saved, in.resumes = slices.Clone(dst[start:]), true
 			}
-			return 0, nil, err
+			return nil, err
 		}
 	}
-	if c.ending.Load() {
-		return 0, nil, errEnding
-	}
-	c.messageRead()
-	return in.opcode, dst, nil
 }
 
 // NextReader waits for the next message and returns its opcode and a reader
@@ -193,7 +209,7 @@ func (r *messageReader) Read(p []byte) (int, error) {
 		n := copy(p, in.saved)
 		in.saved = in.saved[n:]
 		return n, nil
-	case !in.inMessage:
+	case !in.inMessage && !in.compressed:
 		return 0, io.EOF
 	case len(p) == 0:
 		return 0, nil
@@ -223,15 +239,15 @@ func (c *Conn) beginMessage() error {
 		return nil
 	}
 	in.saved = nil
-	if !in.inMessage && !in.inControl && in.buf == nil && in.nrest == 0 {
-		// The wait for a message, which is what an idle connection does. From
-		// up here it fits in a goroutine's first 2 KiB of stack.
-		if _, err := c.read(nil); err != nil {
+	for in.inMessage || in.compressed {
+		if err := c.skipPart(); err != nil && err != io.EOF {
 			return err
 		}
 	}
-	for in.inMessage {
-		if err := c.skipPart(); err != nil && err != io.EOF {
+	if !in.inControl && in.buf == nil && in.nrest == 0 {
+		// The wait for a message, which is what an idle connection does. From
+		// up here it fits in a goroutine's first 2 KiB of stack.
+		if _, err := c.read(nil); err != nil {
 			return err
 		}
 	}
@@ -282,6 +298,10 @@ func (c *Conn) settleDebts() {
 // readPart reads the next bytes of the message into p, at least one unless p
 // is empty. It returns io.EOF at the end of the message.
 func (c *Conn) readPart(p []byte) (n int, err error) {
+	if c.in.compressed {
+		b, err := c.inflatePart(len(p))
+		return copy(p, b), err
+	}
 	if err := c.toPayload(); err != nil || len(p) == 0 {
 		return 0, err
 	}
@@ -300,6 +320,10 @@ func (c *Conn) readPart(p []byte) (n int, err error) {
 
 // skipPart drops some bytes of the message. It returns io.EOF at its end.
 func (c *Conn) skipPart() error {
+	if c.in.compressed {
+		_, err := c.inflatePart(readBufferSize)
+		return err
+	}
 	if err := c.toPayload(); err != nil {
 		return err
 	}
@@ -319,6 +343,15 @@ func (c *Conn) checkText(p []byte) error {
 	return nil
 }
 
+// endText returns err at the end of a message, unless that is text cut inside a
+// character.
+func (c *Conn) endText(err error) error {
+	if c.in.opcode == OpText && !c.in.text.complete() {
+		return errTextNotUTF8
+	}
+	return err
+}
+
 // toPayload reads headers up to a frame of the message with payload to come.
 // It returns io.EOF at the end of the message.
 func (c *Conn) toPayload() error {
@@ -326,13 +359,14 @@ func (c *Conn) toPayload() error {
 	for in.remaining == 0 {
 		if in.frame.Fin {
 			in.inMessage = false
-			if in.opcode == OpText && !in.text.complete() {
-				return errTextNotUTF8
-			}
 			in.controls = 0
 			in.stats.messages.Add(1)
+			in.stats.compressed.Add(in.size)
+			if in.compressed {
+				return io.EOF
+			}
 			in.stats.bytes.Add(in.size)
-			return io.EOF
+			return c.endText(io.EOF)
 		}
 		if err := c.nextDataFrame(); err != nil {
 			return err
@@ -393,7 +427,7 @@ func (c *Conn) nextFrame() error {
 			}
 			continue
 		}
-		if err := h.check(frameContext{toServer: !c.client, fragmented: in.inMessage}); err != nil {
+		if err := h.check(frameContext{!c.client, in.inMessage, c.deflate != nil}); err != nil {
 			return err
 		}
 		in.data = in.data[n:]
@@ -403,7 +437,7 @@ func (c *Conn) nextFrame() error {
 		}
 		in.frame, in.remaining, in.maskPos = h, h.Length, 0
 		if h.Opcode != OpContinuation {
-			in.inMessage, in.opcode = true, h.Opcode
+			in.inMessage, in.compressed, in.opcode = true, h.RSV1, h.Opcode
 		}
 		return nil
 	}

@@ -51,6 +51,9 @@ func (d *Dialer) newRequest(rawURL, key string) (*http.Request, error) {
 	if len(d.Subprotocols) > 0 {
 		req.Header["Sec-WebSocket-Protocol"] = []string{strings.Join(d.Subprotocols, ", ")}
 	}
+	if offer := d.Compression.offer(); offer != nil {
+		req.Header["Sec-WebSocket-Extensions"] = []string{offer.String()}
+	}
 	if u.User != nil {
 		password, _ := u.User.Password()
 		req.SetBasicAuth(u.User.Username(), password)

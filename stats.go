@@ -12,7 +12,12 @@ import (
 type Stats struct {
 	MessagesSent, MessagesReceived int64
 	BytesSent, BytesReceived       int64 // of payload, in messages
-	PingsSent, PingsReceived       int64
+
+	// The same bytes as they were on the wire: less where messages have been
+	// compressed.
+	CompressedBytesSent, CompressedBytesReceived int64
+
+	PingsSent, PingsReceived int64
 
 	// RoundTrip is the time between the last Ping that was answered, be it of
 	// [Conn.Ping] or of keepalive, and its Pong. 0: there was none.
@@ -25,7 +30,7 @@ type Stats struct {
 
 // readStats is the receiving half of Stats. One goroutine counts at a time.
 type readStats struct {
-	messages, bytes, pings atomic.Int64
+	messages, bytes, compressed, pings atomic.Int64
 }
 
 // Stats returns the connection's counts, also after its end. It may be called
@@ -35,7 +40,8 @@ func (c *Conn) Stats() Stats {
 	s := c.out.stats
 	c.out.mu.Unlock()
 	in := &c.in.stats
-	s.MessagesReceived, s.BytesReceived, s.PingsReceived = in.messages.Load(), in.bytes.Load(), in.pings.Load()
+	s.MessagesReceived, s.PingsReceived = in.messages.Load(), in.pings.Load()
+	s.BytesReceived, s.CompressedBytesReceived = in.bytes.Load(), in.compressed.Load()
 	return s
 }
 

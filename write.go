@@ -60,12 +60,14 @@ type writeHalf struct {
 	pings      []*ping // waiting, in the order of their ids
 	pingID     uint64  // of the last; the first is random, for peers that count in Pongs of their own
 
-	// Messages given to Enqueue while a NextWriter is open.
-	streaming bool
-	queue     []*PreparedMessage
-	queued    int64 // bytes in queue
-	maxQueued int64
-	leaving   int64 // bytes that a flusher has taken and not sent
+	// While the head of the line keeps its place before its frame leaves, what
+	// is given to Enqueue waits in queue.
+	queueing   bool
+	queue      []preparedFrame
+	fragmented bool  // a message has begun and its last frame has not left
+	queued     int64 // bytes in queue
+	maxQueued  int64
+	leaving    int64 // bytes that a flusher has taken and not sent
 
 	stats Stats // the sending half of it
 
@@ -119,13 +121,15 @@ func (c *Conn) WriteMessage(op Opcode, p []byte) error {
 		return errBadMessageOpcode
 	case op == OpText && !utf8.Valid(p):
 		return errBadText
+	case c.deflate.compresses(len(p)):
+		return c.writeCompressed(op, p)
 	}
 	c.out.mu.Lock()
 	defer c.out.mu.Unlock()
 	if err := c.takeLine(); err != nil {
 		return err
 	}
-	return c.writeFrame(FrameHeader{Fin: true, Opcode: op}, p)
+	return c.writeFrame(FrameHeader{Fin: true, Opcode: op}, p, len(p))
 }
 
 // takeLine waits until no other message is being written. The caller holds mu
@@ -156,17 +160,23 @@ func (c *Conn) takeLine() error {
 // first.
 func (c *Conn) leaveLine() {
 	out := &c.out
-	out.streaming = false
-	for _, m := range out.queue {
-		c.appendMessage(m)
-	}
-	out.queue, out.queued = nil, 0
+	c.appendQueue()
+	out.queueing = false
 	if len(out.line) == 0 {
 		out.busy = false
 		return
 	}
 	close(out.line[0])
 	out.line = out.line[1:]
+}
+
+// appendQueue appends what has been enqueued.
+func (c *Conn) appendQueue() {
+	out := &c.out
+	for _, f := range out.queue {
+		c.appendPrepared(f)
+	}
+	out.queue, out.queued = nil, 0
 }
 
 // takeRole waits for the role of the flusher. The caller is the head of the
@@ -220,9 +230,10 @@ func (c *Conn) lineTimeout() {
 	}
 }
 
-// writeFrame sends a data frame. The caller holds mu and is the head of the
-// line; after the last frame of its message it is so no more.
-func (c *Conn) writeFrame(h FrameHeader, p []byte) error {
+// writeFrame sends a data frame, which has size bytes of a message in it: those
+// of p or, where h says that, p compressed. The caller holds mu and is the head
+// of the line; after the last frame of its message it is so no more.
+func (c *Conn) writeFrame(h FrameHeader, p []byte, size int) error {
 	out := &c.out
 	large := len(p) > maxAppend
 	hasRole := false
@@ -232,7 +243,8 @@ func (c *Conn) writeFrame(h FrameHeader, p []byte) error {
 		}
 		hasRole = true
 	}
-	out.count(h, len(p))
+	out.fragmented = !h.Fin
+	out.count(h, len(p), size)
 	if large {
 		c.appendHeader(h, len(p))
 		batch := out.take() // before anything can come between header and payload
@@ -259,8 +271,9 @@ func (c *Conn) writeFrame(h FrameHeader, p []byte) error {
 }
 
 // count counts a data frame that is about to be sent.
-func (out *writeHalf) count(h FrameHeader, length int) {
-	out.stats.BytesSent += int64(length)
+func (out *writeHalf) count(h FrameHeader, length, size int) {
+	out.stats.BytesSent += int64(size)
+	out.stats.CompressedBytesSent += int64(length)
 	if h.Fin {
 		out.stats.MessagesSent++
 	}

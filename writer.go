@@ -7,8 +7,9 @@ import (
 
 // NextWriter begins a message and returns a writer of its payload. op is
 // [OpText] or [OpBinary]. The message leaves in frames of up to 32 KiB as the
-// payload is written, or in larger ones for larger writes; Close sends what is
-// left with the last of them, and has to be called.
+// payload is written, or in larger ones for larger writes; compressed it leaves
+// in one frame, but for one of more than 256 KiB. Close sends what is left with
+// the last frame, and has to be called.
 //
 // Until then only control frames pass: other messages wait. NextWriter itself
 // waits like [Conn.WriteMessage] does. The writer is for one goroutine at a
@@ -25,7 +26,7 @@ func (c *Conn) NextWriter(op Opcode) (io.WriteCloser, error) {
 	if err := c.takeLine(); err != nil {
 		return nil, err
 	}
-	c.out.streaming = true
+	c.out.queueing = true
 	return &messageWriter{c: c, op: op, text: op == OpText}, nil
 }
 
@@ -35,9 +36,16 @@ type messageWriter struct {
 	op      Opcode // of the next frame
 	text    bool
 	checker textChecker
-	buf     *buffer // payload that is not sent yet
+	buf     *buffer // payload that has not been sent, nor compressed
 	closed  bool
+
+	deflater *deflater // nil: not compressed, or not yet
+	deflated *buffer   // what it has made and has not been sent
+	size     int       // bytes of the message in it
 }
+
+// maxDeflated is how much compressed payload there may be before it is sent.
+const maxDeflated = maxPooledWrite
 
 var errWriterClosed = errors.New("websocket: write to a message that has been closed")
 
@@ -57,14 +65,17 @@ func (w *messageWriter) Write(p []byte) (int, error) {
 		buffered = len(w.buf.b)
 	}
 	if buffered+len(p) > maxAppend {
+		if !w.begun() && w.c.deflate.compresses(buffered+len(p)) {
+			w.compress(-1)
+		}
 		if buffered > 0 {
-			if err := w.send(false, w.buf.b); err != nil {
+			if err := w.sendPart(w.buf.b); err != nil {
 				return 0, err
 			}
 			w.buf.b = w.buf.b[:0]
 		}
 		if len(p) > maxAppend {
-			if err := w.send(false, p); err != nil {
+			if err := w.sendPart(p); err != nil {
 				return 0, err
 			}
 			return len(p), nil
@@ -92,20 +103,62 @@ func (w *messageWriter) Close() error {
 		w.abandon()
 		return errBadText
 	}
-	return w.send(true, rest)
+	d := w.c.deflate
+	whole := !w.begun()
+	if whole && d.compresses(len(rest)) {
+		w.compress(len(rest))
+	}
+	if w.deflater == nil {
+		return w.send(true, rest, len(rest))
+	}
+	defer putWriteBuffer(w.deflated)
+	w.deflated.b = w.deflater.finish(w.deflater.write(w.deflated.b, rest))
+	d.end(w.deflater)
+	if whole && !d.pays(len(w.deflated.b), len(rest)) {
+		w.deflater = nil
+		return w.send(true, rest, len(rest))
+	}
+	return w.send(true, w.deflated.b, w.size+len(rest))
+}
+
+// begun reports whether something of the message has been sent or compressed.
+func (w *messageWriter) begun() bool { return w.op == OpContinuation || w.deflater != nil }
+
+// compress begins to compress the message, of the given size or of any size if
+// that is negative.
+func (w *messageWriter) compress(size int) {
+	w.deflater = w.c.deflate.begin()
+	w.deflater.begin(size)
+	w.deflated = getWriteBuffer()
+}
+
+// sendPart sends p, which is not the last of the message, or compresses it.
+func (w *messageWriter) sendPart(p []byte) error {
+	if w.deflater == nil {
+		return w.send(false, p, len(p))
+	}
+	w.deflated.b = w.deflater.write(w.deflated.b, p)
+	w.size += len(p)
+	if len(w.deflated.b) <= maxDeflated {
+		return w.err()
+	}
+	err := w.send(false, w.deflated.b, w.size)
+	w.deflated.b, w.size = w.deflated.b[:0], 0
+	return err
 }
 
 // send sends a frame of the message.
-func (w *messageWriter) send(fin bool, p []byte) error {
+func (w *messageWriter) send(fin bool, p []byte, size int) error {
 	out := &w.c.out
 	out.mu.Lock()
 	defer out.mu.Unlock()
 	if out.err != nil {
 		return out.err
 	}
-	op := w.op
+	h := FrameHeader{Fin: fin, Opcode: w.op}
+	h.RSV1 = w.deflater != nil && w.op != OpContinuation
 	w.op = OpContinuation
-	return w.c.writeFrame(FrameHeader{Fin: fin, Opcode: op}, p)
+	return w.c.writeFrame(h, p, size)
 }
 
 // abandon gives up the message.
