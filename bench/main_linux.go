@@ -50,6 +50,7 @@ var parts = []struct {
 	{"echo", "server CPU per echoed message", (*bench).echo},
 	{"idle", "memory of idle connections", (*bench).idleMemory},
 	{"handshakes", "server CPU per opening handshake", (*bench).handshakes},
+	{"deflate", "server CPU and bytes for an echo of compressed messages", (*bench).deflate},
 	{"syscalls", "system calls per message, by strace", (*bench).syscalls},
 	{"writers", "eight concurrent writers on one connection", (*bench).concurrentWriters},
 	{"inproc", "read and write in process, with allocations", (*bench).inProcess},
@@ -190,7 +191,9 @@ func (b *bench) peersFor(fit func(*peers.Peer) bool) []*peers.Peer {
 	return all
 }
 
-func hasServer(p *peers.Peer) bool { return p.Serve != nil || p.Command != nil }
+func hasServer(p *peers.Peer) bool {
+	return (p.Serve != nil || p.Command != nil) && p.Deflate == peers.NotCompressed
+}
 
 // build builds the programs that are measured.
 func (b *bench) build() error {

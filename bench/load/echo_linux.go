@@ -99,7 +99,7 @@ func (e *Echo) add(to *unix.SockaddrInet4) error {
 		if err != nil {
 			return err
 		}
-		if err := h.check(header); err != nil {
+		if _, err := h.check(header); err != nil {
 			return err
 		}
 	}

@@ -40,21 +40,21 @@ func acceptFor(key string) string {
 var endOfHeader = []byte("\r\n\r\n")
 
 // check reads the answer as section 4.1 asks a client to.
-func (h handshake) check(answer []byte) error {
+func (h handshake) check(answer []byte) (*http.Response, error) {
 	r, err := http.ReadResponse(bufio.NewReader(bytes.NewReader(answer)), nil)
 	switch {
 	case err != nil:
-		return err
+		return nil, err
 	case r.StatusCode != http.StatusSwitchingProtocols:
-		return fmt.Errorf("handshake answered with %s", r.Status)
+		return nil, fmt.Errorf("handshake answered with %s", r.Status)
 	case !strings.EqualFold(r.Header.Get("Upgrade"), "websocket"):
-		return errors.New("handshake answered without Upgrade: websocket")
+		return nil, errors.New("handshake answered without Upgrade: websocket")
 	case !strings.EqualFold(r.Header.Get("Connection"), "upgrade"):
-		return errors.New("handshake answered without Connection: Upgrade")
+		return nil, errors.New("handshake answered without Connection: Upgrade")
 	case r.Header.Get("Sec-WebSocket-Accept") != h.accept:
-		return errors.New("handshake answered with a wrong Sec-WebSocket-Accept")
+		return nil, errors.New("handshake answered with a wrong Sec-WebSocket-Accept")
 	}
-	return nil
+	return r, nil
 }
 
 // Answer reads a client's request from r and returns the response to it.

@@ -175,7 +175,7 @@ func TestFrames(t *testing.T) {
 func TestHandshakeCheck(t *testing.T) {
 	h := newHandshake("127.0.0.1:1")
 	good := "HTTP/1.1 101 Switching Protocols\r\nupgrade: WebSocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: " + h.accept + "\r\n\r\n"
-	if err := h.check([]byte(good)); err != nil {
+	if _, err := h.check([]byte(good)); err != nil {
 		t.Errorf("a valid answer is refused: %v", err)
 	}
 	for _, bad := range []string{
@@ -184,7 +184,7 @@ func TestHandshakeCheck(t *testing.T) {
 		strings.Replace(good, "upgrade:", "downgrade:", 1),
 		strings.Replace(good, "Connection:", "Disconnection:", 1),
 	} {
-		if h.check([]byte(bad)) == nil {
+		if _, err := h.check([]byte(bad)); err == nil {
 			t.Errorf("an answer that is not valid is taken for one:\n%s", bad)
 		}
 	}

@@ -15,7 +15,7 @@ var bunScript string
 var bunPeers = []*Peer{{
 	Name: "bun", Style: "Bun.serve (uWebSockets, C++)",
 	Kind:    Other,
-	Command: bunCommand,
+	Command: bunCommand("none"),
 }}
 
 // FindBun returns the path of the bun program: the value of BUN, or bun in
@@ -32,14 +32,16 @@ func FindBun() (string, error) {
 	return "", errors.New("bun is not installed (npm install bun, or set BUN to its path)")
 }
 
-func bunCommand(addr string) ([]string, error) {
-	bun, err := FindBun()
-	if err != nil {
-		return nil, err
+func bunCommand(compressor string) func(addr string) ([]string, error) {
+	return func(addr string) ([]string, error) {
+		bun, err := FindBun()
+		if err != nil {
+			return nil, err
+		}
+		host, port, err := net.SplitHostPort(addr)
+		if err != nil {
+			return nil, err
+		}
+		return []string{bun, "-e", bunScript, host, port, compressor}, nil
 	}
-	host, port, err := net.SplitHostPort(addr)
-	if err != nil {
-		return nil, err
-	}
-	return []string{bun, "-e", bunScript, host, port}, nil
 }

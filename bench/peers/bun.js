@@ -1,5 +1,7 @@
-// An echo server on Bun.serve. Arguments: host, port.
-const [host, port] = process.argv.slice(-2);
+// An echo server on Bun.serve. Arguments: host, port, compressor (none, shared
+// or dedicated).
+const [host, port, compressor] = process.argv.slice(-3);
+const compress = compressor !== "none";
 const limit = 64 * 1024 * 1024;
 const server = Bun.serve({
   hostname: host || "0.0.0.0",
@@ -14,9 +16,9 @@ const server = Bun.serve({
     backpressureLimit: limit,
     idleTimeout: 0,
     sendPings: false,
-    perMessageDeflate: false,
+    perMessageDeflate: compress && { compress: compressor, decompress: compressor },
     message(ws, message) {
-      ws.send(message);
+      ws.send(message, compress);
     },
   },
 });

@@ -15,7 +15,7 @@ var coderPeers = []*Peer{
 	{
 		Name: "coder", Style: "Read, Write, loop in the handler",
 		Module: coderModule, Kind: Go,
-		Serve:  serveHTTP(coderHandler(coderLoop)),
+		Serve:  serveHTTP(coderHandler(nil, coderLoop)),
 		Server: coderServer((*coderEndpoint).receive),
 		Client: coderClient((*coderEndpoint).receive),
 		Mask:   func(b []byte, key [4]byte) { coderMask(b, keyWord(key)) },
@@ -23,20 +23,20 @@ var coderPeers = []*Peer{
 	{
 		Name: "coder-reuse", Style: "Reader into a kept buffer, Write",
 		Module: coderModule, Kind: Go, Variant: true,
-		Serve:  serveHTTP(coderHandler(coderReuseLoop)),
+		Serve:  serveHTTP(coderHandler(nil, coderReuseLoop)),
 		Server: coderServer((*coderEndpoint).receiveReusing),
 		Client: coderClient((*coderEndpoint).receiveReusing),
 	},
 	{
 		Name: "coder-lean", Style: "own goroutine, Reader into a pooled buffer",
 		Module: coderModule, Kind: Go, Lean: true,
-		Serve: serveHTTP(coderHandler(func(c *websocket.Conn) { go coderPooledLoop(c) })),
+		Serve: serveHTTP(coderHandler(nil, func(c *websocket.Conn) { go coderPooledLoop(c) })),
 	},
 }
 
-func coderHandler(serve func(*websocket.Conn)) http.HandlerFunc {
+func coderHandler(o *websocket.AcceptOptions, serve func(*websocket.Conn)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		c, err := websocket.Accept(w, r, nil)
+		c, err := websocket.Accept(w, r, o)
 		if err != nil {
 			return // it has answered
 		}

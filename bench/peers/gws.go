@@ -13,7 +13,7 @@ var gwsPeers = []*Peer{
 	{
 		Name: "gws", Style: "event handler, ReadLoop in a goroutine",
 		Module: gwsModule, Kind: Go, ChecksText: true,
-		Serve:  serveHTTP(gwsHandler(0, func(c *gws.Conn) { go c.ReadLoop() })),
+		Serve:  serveHTTP(gwsHandler(gws.ServerOption{}, func(c *gws.Conn) { go c.ReadLoop() })),
 		Server: gwsServer,
 		Client: gwsClient,
 		Mask:   func(b []byte, key [4]byte) { gwsMask(b, key[:]) },
@@ -21,22 +21,18 @@ var gwsPeers = []*Peer{
 	{
 		Name: "gws-handler", Style: "event handler, ReadLoop in the handler",
 		Module: gwsModule, Kind: Go, Variant: true, IdleOnly: true,
-		Serve: serveHTTP(gwsHandler(0, (*gws.Conn).ReadLoop)),
+		Serve: serveHTTP(gwsHandler(gws.ServerOption{}, (*gws.Conn).ReadLoop)),
 	},
 	{
 		Name: "gws-lean", Style: "ReadLoop in a goroutine, 256 B read buffer",
 		Module: gwsModule, Kind: Go, Lean: true,
-		Serve: serveHTTP(gwsHandler(256, func(c *gws.Conn) { go c.ReadLoop() })),
+		Serve: serveHTTP(gwsHandler(gws.ServerOption{ReadBufferSize: 256}, func(c *gws.Conn) { go c.ReadLoop() })),
 	},
 }
 
-func gwsHandler(readBuffer int, serve func(*gws.Conn)) http.HandlerFunc {
-	u := gws.NewUpgrader(gwsEcho{}, &gws.ServerOption{
-		ReadBufferSize:      readBuffer,
-		ReadMaxPayloadSize:  maxMessage,
-		WriteMaxPayloadSize: maxMessage,
-		CheckUtf8Enabled:    true,
-	})
+func gwsHandler(o gws.ServerOption, serve func(*gws.Conn)) http.HandlerFunc {
+	o.ReadMaxPayloadSize, o.WriteMaxPayloadSize, o.CheckUtf8Enabled = maxMessage, maxMessage, true
+	u := gws.NewUpgrader(gwsEcho{}, &o)
 	return func(w http.ResponseWriter, r *http.Request) {
 		c, err := u.Upgrade(w, r)
 		if err != nil {

@@ -17,7 +17,7 @@ var oursPeers = []*Peer{
 	{
 		Name: "ours", Style: "ReadMessage into a kept buffer, WriteMessage, loop in the handler",
 		Module: oursModule, Kind: Ours, ChecksText: true,
-		Serve:  serveHTTP(oursHandler(oursLoop)),
+		Serve:  serveHTTP(oursHandler(oursUpgrader, oursLoop)),
 		Server: oursServer,
 		Client: oursClient,
 		Mask:   func(b []byte, key [4]byte) { websocket.Mask(b, key, 0) },
@@ -25,15 +25,15 @@ var oursPeers = []*Peer{
 	{
 		Name: "ours-lean", Style: "own goroutine, NextReader into a pooled buffer",
 		Module: oursModule, Kind: Ours, Lean: true, ChecksText: true,
-		Serve: serveHTTP(oursHandler(func(c *websocket.Conn) { go oursPooledLoop(c) })),
+		Serve: serveHTTP(oursHandler(oursUpgrader, func(c *websocket.Conn) { go oursPooledLoop(c) })),
 	},
 }
 
 var oursUpgrader = &websocket.Upgrader{ReadLimit: maxMessage}
 
-func oursHandler(serve func(*websocket.Conn)) http.HandlerFunc {
+func oursHandler(u *websocket.Upgrader, serve func(*websocket.Conn)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		c, err := oursUpgrader.Upgrade(w, r)
+		c, err := u.Upgrade(w, r)
 		if err != nil {
 			return // it has answered
 		}

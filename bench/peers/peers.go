@@ -20,6 +20,15 @@ const (
 	Limit             // no WebSocket at all: what the kernel and Go's scheduler cost
 )
 
+// Deflate is a mode of permessage-deflate.
+type Deflate int
+
+const (
+	NotCompressed Deflate = iota
+	NoTakeover            // each message by itself
+	Takeover              // messages refer to those before them
+)
+
 // A Peer is one library in one style of use.
 type Peer struct {
 	Name   string // on the command line and in tables
@@ -40,6 +49,10 @@ type Peer struct {
 
 	// IdleOnly is a style whose only difference to another one is in memory.
 	IdleOnly bool
+
+	// Deflate is how a style compresses messages, in either direction. Such a
+	// style takes part in nothing but the measurement of that.
+	Deflate Deflate
 
 	// Serve runs an echo server until the listener fails.
 	Serve func(ln net.Listener) error
@@ -77,7 +90,7 @@ func All() []*Peer {
 	var all []*Peer
 	for _, group := range [][]*Peer{
 		oursPeers, gorillaPeers, fasthttpPeers, coderPeers, gobwasPeers, gwsPeers,
-		nbioPeers, xnetPeers, bunPeers, tcpPeers,
+		nbioPeers, xnetPeers, bunPeers, deflatePeers, tcpPeers,
 	} {
 		all = append(all, group...)
 	}
