@@ -46,6 +46,37 @@ func TestServersEcho(t *testing.T) {
 	}
 }
 
+// Every style that compresses agrees to its mode, and echoes what can be
+// inflated to what was sent.
+func TestServersDeflate(t *testing.T) {
+	for _, p := range peers.All() {
+		if p.Serve == nil || p.Deflate == peers.NotCompressed {
+			continue
+		}
+		t.Run(p.Name, func(t *testing.T) {
+			ln, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer ln.Close()
+			go p.Serve(ln)
+			e, err := load.NewDeflateEcho(ln.Addr().String(), 3, 1<<10, p.Deflate == peers.Takeover)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer e.Close()
+			for range 2 {
+				if err := e.Verify(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if n, wire := e.Answered(); wire > n*int64(e.Size())/2 {
+				t.Errorf("%d replies had %d bytes on the wire, want less than half of what they say", n, wire)
+			}
+		})
+	}
+}
+
 func TestNamesAreUnique(t *testing.T) {
 	seen := map[string]bool{}
 	for _, p := range peers.All() {
