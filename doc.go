@@ -79,6 +79,17 @@
 // WriteTimeout of the Upgrader or Dialer ends the connection; reading goes on
 // meanwhile, since it never waits for writing.
 //
+// # Compression
+//
+// A [Compression] in the Upgrader or Dialer turns on permessage-deflate (RFC
+// 7692) where the peer agrees to it, for messages in both directions:
+//
+//	u := &websocket.Upgrader{Compression: &websocket.Compression{}}
+//
+// Nothing else changes: messages are inflated as they are read, within the read
+// limit, and compressed as they are written. A [PreparedMessage] is compressed
+// once for all connections that compress alike.
+//
 // # Closing
 //
 // [Conn.Close] performs the closing handshake (section 7) within the close
