@@ -80,7 +80,7 @@ func (r *wireRun) run() {
 	defer reading.Wait()
 	defer r.nc.Close()
 	r.inbox.ready = make(chan struct{}, 1)
-	r.reader = wireReader{br: bufio.NewReader(r.nc), fromClient: !r.client}
+	r.reader = wireReader{br: bufio.NewReader(r.nc), fromClient: !r.client, room: r.v.size()}
 	script := r.compile()
 	r.nc.SetDeadline(time.Now().Add(r.patience))
 	if r.handshake && !r.shakeHands(script) {
@@ -145,23 +145,23 @@ func (f *vectorFrame) joined() []byte {
 
 // cut spreads chunks over pieces, each for a write of its own.
 func (r *wireRun) cut(chunks []chunk) (pieces []chunk) {
-	var whole []byte
+	var parts [][]byte
 	for i, c := range chunks {
-		if whole == nil {
-			whole = c.b
-		} else {
-			whole = append(whole, c.b...)
-		}
+		parts = append(parts, c.b)
 		framewise := r.chunking == chunkFrames || r.chunking == chunkWhole && r.v.chop == chopFrames
 		if i < len(chunks)-1 && !c.flush && !(c.frameEnd && framewise) {
 			continue
 		}
+		whole := parts[0]
+		if len(parts) > 1 {
+			whole = slices.Concat(parts...)
+		}
+		parts = parts[:0]
 		for len(whole) > 0 {
 			n := r.pieceSize(len(whole))
 			pieces = append(pieces, chunk{b: whole[:n:n]})
 			whole = whole[n:]
 		}
-		whole = nil
 		if c.hold {
 			pieces[len(pieces)-1].hold = true
 		}

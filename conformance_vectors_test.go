@@ -215,12 +215,20 @@ func prose(n int) []byte {
 	for start > 0 && !utf8.RuneStart(b[start]) {
 		start--
 	}
-	if n > 0 && !utf8.FullRune(b[start:]) {
-		b = slices.Clone(b)
-		copy(b[start:], "~~~")
+	if n == 0 || utf8.FullRune(b[start:]) {
+		return b
 	}
+	if whole, ok := wholeProse.Load(n); ok {
+		return whole.([]byte)
+	}
+	b = slices.Clone(b)
+	copy(b[start:], "~~~")
+	wholeProse.Store(n, b)
 	return b
 }
+
+// wholeProse holds, by its length, prose that would end inside a character.
+var wholeProse sync.Map
 
 // loadVectors reads every case in testdata/conformance, in the order of their
 // numbers.

@@ -2,13 +2,14 @@ package websocket
 
 import (
 	"bufio"
-	"bytes"
+	"crypto/subtle"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"unicode/utf8"
 )
 
@@ -29,10 +30,7 @@ func (f *vectorFrame) appendWire(chunks []chunk, client bool, rnd *rand.Rand) []
 	if f.fragments == 0 {
 		return f.appendFrame(chunks, f.opcode, f.more, f.payload, client, rnd)
 	}
-	var payload []byte
-	for _, it := range f.payload {
-		payload = append(payload, it.bytes()...)
-	}
+	payload := f.joined()
 	op := f.opcode
 	for {
 		n := min(f.fragments, len(payload))
@@ -88,9 +86,10 @@ func (f *vectorFrame) appendFrame(chunks []chunk, op byte, more bool, payload []
 	pos, from := 0, 0
 	for i, piece := range pieces {
 		start := len(b)
-		b = append(b, piece...)
-		if masked && !f.raw {
-			pos = xorMask(b[start:], key, pos)
+		if b = b[:start+len(piece)]; masked && !f.raw {
+			pos = xorMask(b[start:], piece, key, pos)
+		} else {
+			copy(b[start:], piece)
 		}
 		if k := payload[i].kind; k == '|' || k == 'h' {
 			chunks = append(chunks, chunk{b: b[from:], flush: true, hold: k == 'h'})
@@ -100,19 +99,18 @@ func (f *vectorFrame) appendFrame(chunks []chunk, op byte, more bool, payload []
 	return append(chunks, chunk{b: b[from:], frameEnd: true})
 }
 
-// xorMask is section 5.3, eight bytes at a time because of the megabytes.
-func xorMask(b []byte, key [4]byte, pos int) int {
-	var k [8]byte
-	for i := range k {
-		k[i] = key[(pos+i)%4]
+// xorMask is section 5.3 from b to dst, a stretch at a time because of the
+// megabytes.
+func xorMask(dst, b []byte, key [4]byte, pos int) int {
+	var pattern [1024]byte
+	for i := range key {
+		pattern[i] = key[(pos+i)%4]
 	}
-	word := binary.NativeEndian.Uint64(k[:])
-	i := 0
-	for ; i+8 <= len(b); i += 8 {
-		binary.NativeEndian.PutUint64(b[i:], binary.NativeEndian.Uint64(b[i:])^word)
+	for n := 4; n < min(len(b), len(pattern)); n *= 2 {
+		copy(pattern[n:], pattern[:n])
 	}
-	for ; i < len(b); i++ {
-		b[i] ^= k[i%8]
+	for done := 0; done < len(b); {
+		done += subtle.XORBytes(dst[done:], b[done:], pattern[:])
 	}
 	return (pos + len(b)) % 4
 }
@@ -187,9 +185,10 @@ func (v wireViolation) Error() string { return string(v) }
 type wireReader struct {
 	br         *bufio.Reader
 	fromClient bool
+	room       int // for a message that comes in fragments, to begin with
 
 	opcode  byte // of the message whose fragments are being read, 0 for none
-	message bytes.Buffer
+	message []byte
 	closed  bool
 	keys    [][4]byte // the last masking keys, newest first
 }
@@ -262,7 +261,7 @@ func (r *wireReader) frame() (e wireEvent, ok bool, err error) {
 	if control && length > 125 {
 		return e, false, wireViolation("a control frame of more than 125 bytes (5.5)")
 	}
-	if length > wireMaxMessage-uint64(r.message.Len()) {
+	if length > wireMaxMessage-uint64(len(r.message)) {
 		return e, false, wireViolation(fmt.Sprintf("a frame of %d bytes that nothing asked for", length))
 	}
 	var key [4]byte
@@ -276,35 +275,40 @@ func (r *wireReader) frame() (e wireEvent, ok bool, err error) {
 		}
 		r.keys = append([][4]byte{key}, r.keys[:min(len(r.keys), 1)]...)
 	}
-	into := &r.message
+	var payload []byte
 	if control {
-		into = new(bytes.Buffer)
+		payload = make([]byte, length)
+	} else {
+		start := len(r.message)
+		if start == 0 && !fin {
+			r.message = make([]byte, 0, max(int(length), r.room))
+		}
+		r.message = slices.Grow(r.message, int(length))[:start+int(length)]
+		payload = r.message[start:]
 	}
-	start := into.Len()
-	into.Grow(int(length))
-	if _, err = io.CopyN(into, r.br, int64(length)); err != nil {
+	if _, err = io.ReadFull(r.br, payload); err != nil {
 		return e, false, endInside(err)
 	}
 	if r.fromClient {
-		xorMask(into.Bytes()[start:], key, 0)
+		xorMask(payload, payload, key, 0)
 	}
 	switch op {
 	case 8:
 		r.closed = true
-		e.kind, e.payload = eventClose, into.Bytes()
+		e.kind, e.payload = eventClose, payload
 		return e, true, e.splitClose()
 	case 9:
-		return wireEvent{kind: eventPing, payload: into.Bytes()}, true, nil
+		return wireEvent{kind: eventPing, payload: payload}, true, nil
 	case 10:
-		return wireEvent{kind: eventPong, payload: into.Bytes()}, true, nil
+		return wireEvent{kind: eventPong, payload: payload}, true, nil
 	case 1, 2:
 		r.opcode = op
 	}
 	if !fin {
 		return e, false, nil
 	}
-	e = wireEvent{kind: eventMessage, opcode: r.opcode, payload: into.Bytes()}
-	r.opcode, r.message = 0, bytes.Buffer{}
+	e = wireEvent{kind: eventMessage, opcode: r.opcode, payload: r.message}
+	r.opcode, r.message = 0, nil
 	// A large message will be compared, byte by byte, with one that is UTF-8.
 	if e.opcode == 1 && len(e.payload) < 64<<10 && !utf8.Valid(e.payload) {
 		return e, false, wireViolation("text that is not UTF-8 (5.6): " + abbreviate(e.payload))
