@@ -35,17 +35,18 @@ type wireRun struct {
 	patience  time.Duration // for what has to come
 	hurry     time.Duration // for a Close frame that must not wait for more
 
-	reader   wireReader
-	inbox    inbox
-	gate     gate
-	pending  []expectation
-	pinged   [][]byte   // payloads of the Pings and Pongs sent
-	closing  *wireEvent // the Close frame we have sent first
-	ended    *wireEvent // what ended the script: a Close frame or worse
-	early    bool       // it came before everything was sent
-	sent     int        // bytes of the script that travelled with the handshake
-	writeErr error
-	nonce    string // Sec-WebSocket-Key of the client under test
+	reader     wireReader
+	inbox      inbox
+	gate       gate
+	pending    []expectation
+	pinged     [][]byte   // payloads of the Pings and Pongs sent
+	closing    *wireEvent // the Close frame we have sent first
+	ended      *wireEvent // what ended the script: a Close frame or worse
+	early      bool       // it came before everything was sent
+	sent       int        // bytes of the script that travelled with the handshake
+	writeErr   error
+	nonce      string // Sec-WebSocket-Key of the client under test
+	unanswered bool   // the connection ended before the server's handshake
 
 	verdict verdict
 	how     vectorEnding // the one that came about
@@ -321,8 +322,7 @@ func (r *wireRun) gotMessage(e wireEvent) {
 	i := slices.IndexFunc(r.pending, func(w expectation) bool { return w.kind == eventMessage })
 	switch {
 	case i < 0:
-		r.note(verdictFailed, "a message that the case does not ask for: %v", e)
-		r.ended = &e
+		r.unasked("message", e)
 	case !r.pending[i].same(e):
 		r.note(verdictFailed, "wanted %v, got %v%s", r.pending[i], e, difference(r.pending[i].payload, e.payload))
 		r.ended = &e
@@ -349,9 +349,14 @@ func (r *wireRun) gotPong(e wireEvent) {
 	}
 	// A Pong of the endpoint's own accord is a heartbeat (5.5.3).
 	if slices.ContainsFunc(r.pinged, func(p []byte) bool { return bytes.Equal(p, e.payload) }) {
-		r.note(verdictFailed, "a Pong that the case does not ask for: %v", e)
-		r.ended = &e
+		r.unasked("Pong", e)
 	}
+}
+
+// unasked ends the case with an answer to what should have been refused.
+func (r *wireRun) unasked(what string, e wireEvent) {
+	r.note(r.unless("accepted"), "a %s that the case does not ask for: %v", what, e)
+	r.ended = &e
 }
 
 // An inbox holds the events until the script gets to them, so that reading

@@ -327,7 +327,8 @@ func (e *wireEvent) splitClose() error {
 	e.code = int(binary.BigEndian.Uint16(e.payload))
 	e.payload = e.payload[2:]
 	switch c := e.code; {
-	case c < 1000, c == 1004, c == 1005, c == 1006, c > 1014 && c < 3000, c > 4999:
+	// Section 7.4.2 says nothing of those from 5000 on.
+	case c < 1000, c == 1004, c == 1005, c == 1006, c > 1014 && c < 3000:
 		return wireViolation(fmt.Sprintf("status code %d in a Close frame (7.4)", c))
 	case !utf8.Valid(e.payload):
 		return wireViolation("a close reason that is not UTF-8 (5.5.1)")
