@@ -1,7 +1,6 @@
 package main
 
 import (
-	"debug/buildinfo"
 	"fmt"
 	"io"
 	"os"
@@ -17,23 +16,15 @@ import (
 // describe writes what the figures depend on: the machine, and the versions of
 // all that takes part.
 func (b *bench) describe(w io.Writer) error {
-	info, err := buildinfo.ReadFile(filepath.Join(b.dir, "echo"))
+	versions, err := peers.Versions(filepath.Join(b.dir, "echo"))
 	if err != nil {
 		return err
-	}
-	versions := map[string]string{}
-	for _, m := range info.Deps {
-		version := m.Version
-		if m.Replace != nil {
-			version = "this tree"
-		}
-		versions[m.Path] = version
 	}
 
 	fmt.Fprintf(w, "## Benchmarks, %s\n\n", time.Now().UTC().Format("2006-01-02 15:04 MST"))
 	fmt.Fprintf(w, "%s, Linux %s, %d CPUs, %s/%s, %s; load average before: %s\n\n",
 		cpuModel(), readLine("/proc/sys/kernel/osrelease"), runtime.NumCPU(),
-		runtime.GOOS, runtime.GOARCH, info.GoVersion, loadAverage())
+		runtime.GOOS, runtime.GOARCH, runtime.Version(), loadAverage())
 	if b.serverCPU == b.loadCPU {
 		fmt.Fprint(w, "**There is one CPU only, which servers and load share: the figures are worth little.**\n\n")
 	} else {

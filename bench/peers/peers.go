@@ -4,6 +4,7 @@
 package peers
 
 import (
+	"debug/buildinfo"
 	"fmt"
 	"net"
 	"net/http"
@@ -116,6 +117,23 @@ func (p *Peer) Available() error {
 	}
 	_, err := p.Command("127.0.0.1:0")
 	return err
+}
+
+// Versions returns the versions of the libraries in a program, by their module
+// paths.
+func Versions(program string) (map[string]string, error) {
+	info, err := buildinfo.ReadFile(program)
+	if err != nil {
+		return nil, err
+	}
+	versions := map[string]string{}
+	for _, m := range info.Deps {
+		versions[m.Path] = m.Version
+		if m.Replace != nil {
+			versions[m.Path] = "this tree"
+		}
+	}
+	return versions, nil
 }
 
 // Masks returns the peers whose masking function is known.
