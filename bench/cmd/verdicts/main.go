@@ -93,7 +93,11 @@ func run(names []string, dir, reports string) error {
 			return fmt.Errorf("%s: %w", name, err)
 		}
 		verdicts = append(verdicts, v)
-		head = append(head, strings.TrimPrefix(p.Module, "github.com/")+" "+versions[p.Module])
+		library := strings.TrimPrefix(p.Module, "github.com/") + " " + versions[p.Module]
+		if p.Kind == peers.Ours {
+			library = "this library"
+		}
+		head = append(head, library)
 		last = append(last, fmt.Sprint(v.ends))
 	}
 	rows := [][]string{head, slices.Repeat([]string{"---"}, len(head))}
