@@ -34,7 +34,7 @@ var mutable = []struct {
 	{"utf8.go", "write", "", 2},
 	{"utf8.go", "complete", "", 1},
 	{"read.go", "checkText", "errTextNotUTF8", 1},
-	{"read.go", "toPayload", "errTextNotUTF8", 1},
+	{"read.go", "endText", "errTextNotUTF8", 1},
 	{"handshake.go", "check", "refusal upgradeRequired", 8},
 	{"handshake.go", "validKey", "", 1},
 	{"answer.go", "checkAnswer", "New", 6},
