@@ -38,17 +38,25 @@ type verdict struct {
 	ends   int // of its process
 }
 
-type counts struct{ OK, Lax, Limited, Failed int }
+// counts holds the number of cases by what the runner says of them.
+type counts map[string]int
 
-// String gives the number of cases that are ok, and what else there is.
+// String gives the number of those that are ok, and what else there is.
 func (c counts) String() string {
-	s := fmt.Sprint(c.OK)
-	for i, n := range []int{c.Lax, c.Limited, c.Failed} {
-		if n > 0 {
-			s += fmt.Sprintf(", %d %s", n, []string{"lax", "limited", "failed"}[i])
+	s := fmt.Sprint(c["ok"])
+	for _, word := range slices.Backward(slices.Sorted(maps.Keys(c))) {
+		if word != "ok" && c[word] > 0 {
+			s += fmt.Sprintf(", %d %s", c[word], word)
 		}
 	}
 	return s
+}
+
+func (c counts) sum() (n int) {
+	for _, k := range c {
+		n += k
+	}
+	return n
 }
 
 func main() {
@@ -103,8 +111,7 @@ func run(names []string, dir, reports string) error {
 	rows := [][]string{head, slices.Repeat([]string{"---"}, len(head))}
 	padded := func(a, b string) int { return strings.Compare(fmt.Sprintf("%3s", a), fmt.Sprintf("%3s", b)) }
 	for _, g := range slices.SortedFunc(maps.Keys(verdicts[0].Groups), padded) { // "all" is the last
-		n := verdicts[0].Groups[g]
-		row := []string{strings.TrimSpace(g + " " + groups[g]), fmt.Sprint(n.OK + n.Lax + n.Limited + n.Failed)}
+		row := []string{strings.TrimSpace(g + " " + groups[g]), fmt.Sprint(verdicts[0].Groups[g].sum())}
 		for _, v := range verdicts {
 			row = append(row, v.Groups[g].String())
 		}
