@@ -229,7 +229,11 @@ func (c *Conn) CloseNow() error {
 	out := &c.out
 	out.mu.Lock()
 	if out.closing.over {
+		parting := out.closing.parting
 		out.mu.Unlock()
+		if parting {
+			c.dropBelow()
+		}
 		return nil
 	}
 	if out.pending != nil && !out.flushing && c.raw != nil && out.closing.broken == nil {

@@ -20,6 +20,7 @@ type closing struct {
 	closeErr error // what Close returns then
 	broken   error // why nothing can be sent any more
 	over     bool  // the connection below has been closed
+	parting  bool  // or is being closed in a way that may wait
 }
 
 // lingerTime bounds how long a failed connection is read after its Close frame
@@ -49,30 +50,52 @@ func (c *Conn) ended(closeErr error) {
 	out.notify()
 }
 
-// closeBelow closes the connection below, after ended; with atOnce it does not
-// wait for anything. Over TLS that is the connection below TLS, whose own Close
-// may have to wait for its alert to go out, and a WebSocket connection below is
-// dropped in turn.
-func (c *Conn) closeBelow(closeErr error, atOnce bool) error {
-	nc := c.nc
-	for atOnce {
-		t, ok := nc.(*tls.Conn)
-		if !ok {
-			break
-		}
-		nc = t.NetConn() // which is TLS again where that is how to reach a proxy
-	}
-	var err error
-	if s, ok := nc.(*streamConn); ok && atOnce {
-		err = s.CloseNow()
+// closeBelow closes the connection below, after ended: at once, or else in a way
+// that may wait until the time of the closing handshake is up.
+func (c *Conn) closeBelow(closeErr error, atOnce bool) (err error) {
+	out := &c.out
+	if atOnce {
+		err = c.dropBelow()
 	} else {
-		err = nc.Close()
+		err = c.before(out.closeBy, c.nc.Close) // closeBy does not change any more
+		out.mu.Lock()
+		out.closing.parting = false
+		out.mu.Unlock()
 	}
 	if c.tracker != nil {
 		c.tracker.remove(c)
 	}
 	c.logEnded(closeErr)
 	return err
+}
+
+// before closes the connection below, or a direction of it, with f. That may
+// take a while: TLS has to send an alert, and a WebSocket connection below has
+// its own closing handshake. When the time is up the connection is dropped.
+func (c *Conn) before(by time.Time, f func() error) error {
+	if c.raw != nil {
+		return f()
+	}
+	limit := time.AfterFunc(time.Until(by), func() { c.dropBelow() })
+	defer limit.Stop()
+	return f()
+}
+
+// dropBelow closes the connection below without waiting for anything: over TLS
+// the one below that.
+func (c *Conn) dropBelow() error {
+	nc := c.nc
+	for {
+		t, ok := nc.(*tls.Conn)
+		if !ok {
+			break
+		}
+		nc = t.NetConn() // which is TLS again where that is how to reach a proxy
+	}
+	if s, ok := nc.(*streamConn); ok {
+		return s.CloseNow()
+	}
+	return nc.Close()
 }
 
 // sendClose queues our Close frame. From now on writes return writeErr, and
@@ -305,6 +328,7 @@ func (c *Conn) shut(closeErr error) error {
 			c.endWriting(closeErr)
 		}
 		c.ended(closeErr)
+		out.closing.parting = out.closing.closeErr == nil
 	}
 	readErr, closeErr := out.closing.readErr, out.closing.closeErr
 	out.mu.Unlock()

@@ -133,11 +133,12 @@ func (c *Conn) roleDone() bool {
 	}
 	if out.halfClose && out.pending == nil {
 		out.halfClose = false
-		out.mu.Unlock()
-		if nc, ok := c.nc.(interface{ CloseWrite() error }); ok {
-			nc.CloseWrite()
+		if nc, ok := c.nc.(interface{ CloseWrite() error }); ok && out.closing.broken == nil {
+			by := out.closeBy
+			out.mu.Unlock()
+			c.before(by, nc.CloseWrite)
+			out.mu.Lock()
 		}
-		out.mu.Lock()
 	}
 	switch {
 	case out.head != nil:
