@@ -228,7 +228,11 @@ func (c *Conn) beginFlush(app bool) error {
 	if c.writeTimeout > 0 {
 		c.out.flushBy = time.Now().Add(c.writeTimeout)
 	}
-	return c.armWrite(c.writeDeadline(app))
+	err := c.armWrite(c.writeDeadline(app))
+	if c.out.closing.state != stateOpen {
+		return nil // limitReading sees to connections without deadlines
+	}
+	return err
 }
 
 // writeDeadline returns when the flush under way has to be over. With app the
