@@ -46,6 +46,7 @@ func (c *Conn) ended(closeErr error) {
 	if cl.closeErr == nil && !exchanged {
 		cl.closeErr = closeErr
 	}
+	out.queue, out.queued = nil, 0
 	c.ending.Store(true)
 	out.notify()
 }
@@ -115,7 +116,10 @@ func (c *Conn) sendClose(code StatusCode, reason string, readErr, writeErr error
 	if !out.fragmented {
 		c.appendQueue()
 	}
-	out.stats.CloseSent = code
+	out.queue, out.queued = nil, 0
+	if cl.broken == nil {
+		out.stats.CloseSent = code
+	}
 	c.appendFrame(FrameHeader{Fin: true, Opcode: OpClose}, appendClosePayload(nil, code, reason))
 	out.closeBy = time.Now().Add(c.closeTimeout)
 	if out.flushing {
