@@ -149,6 +149,7 @@ func (c *Conn) readFailed(err error) error {
 		c.settleDebts()
 		return errReadDeadline // not for good
 	default:
+		c.settleDebts() // the peer may have ended but its own direction
 		in.err = c.shut(c.abnormal(err))
 	}
 	c.release()
