@@ -229,10 +229,10 @@ func (c *Conn) CloseNow() error {
 	out := &c.out
 	out.mu.Lock()
 	if out.closing.over {
-		parting := out.closing.parting
+		closed := out.closing.closed
 		out.mu.Unlock()
-		if parting {
-			c.dropBelow()
+		if !closed {
+			c.dropBelow() // whoever closes it may be waiting for TLS
 		}
 		return nil
 	}
@@ -339,7 +339,11 @@ func (u *Upgrader) Shutdown(ctx context.Context) error {
 	}()
 	failed := make(chan bool, len(open))
 	for _, c := range open {
-		go func() { failed <- c.endClose() != nil }()
+		go func() {
+			err := c.endClose()
+			c.awaitClosed()
+			failed <- err != nil
+		}()
 	}
 	n := 0
 	for range open {

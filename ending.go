@@ -19,8 +19,8 @@ type closing struct {
 	readErr  error // what reads return once the connection has ended
 	closeErr error // what Close returns then
 	broken   error // why nothing can be sent any more
-	over     bool  // the connection below has been closed
-	parting  bool  // or is being closed in a way that may wait
+	over     bool  // the connection has ended, and somebody closes the one below
+	closed   bool  // that has been done
 }
 
 // lingerTime bounds how long a failed connection is read after its Close frame
@@ -54,20 +54,25 @@ func (c *Conn) ended(closeErr error) {
 // closeBelow closes the connection below, after ended: at once, or else in a way
 // that may wait until the time of the closing handshake is up.
 func (c *Conn) closeBelow(closeErr error, atOnce bool) (err error) {
-	out := &c.out
+	defer c.closed()
 	if atOnce {
 		err = c.dropBelow()
 	} else {
-		err = c.before(out.closeBy, c.nc.Close) // closeBy does not change any more
-		out.mu.Lock()
-		out.closing.parting = false
-		out.mu.Unlock()
-	}
-	if c.tracker != nil {
-		c.tracker.remove(c)
+		err = c.before(c.out.closeBy, c.nc.Close) // closeBy does not change any more
 	}
 	c.logEnded(closeErr)
 	return err
+}
+
+// closed notes that the connection below has been closed.
+func (c *Conn) closed() {
+	if c.tracker != nil {
+		c.tracker.remove(c)
+	}
+	c.out.mu.Lock()
+	defer c.out.mu.Unlock()
+	c.out.closing.closed = true
+	c.out.notify()
 }
 
 // before closes the connection below, or a direction of it, with f. That may
@@ -284,6 +289,20 @@ func (c *Conn) awaitFlushed() {
 	}
 }
 
+// awaitClosed waits until whoever closes the connection below has done so, and
+// has made the record of it. The connection has ended.
+func (c *Conn) awaitClosed() {
+	out := &c.out
+	out.mu.Lock()
+	defer out.mu.Unlock()
+	for !out.closing.closed {
+		changed := out.watch()
+		out.mu.Unlock()
+		<-changed
+		out.mu.Lock()
+	}
+}
+
 // linger reads and drops until there is no more, or the time is up.
 func (c *Conn) linger() {
 	in := &c.in
@@ -333,7 +352,6 @@ func (c *Conn) shut(closeErr error) error {
 			c.endWriting(closeErr)
 		}
 		c.ended(closeErr)
-		out.closing.parting = out.closing.closeErr == nil
 	}
 	readErr, closeErr := out.closing.readErr, out.closing.closeErr
 	out.mu.Unlock()

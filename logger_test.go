@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/synctest"
 )
 
 // TestLoggerJSON: each field has the same type in every record, as those who
@@ -112,5 +113,58 @@ func TestLoggerOpenedFirst(t *testing.T) {
 	defer log.mu.Unlock()
 	if len(log.records) != 2 || !strings.Contains(log.records[0], "opened") || !strings.Contains(log.records[1], "closed") {
 		t.Errorf("the records are\n%s\nwant that it was opened and then that it was closed", strings.Join(log.records, "\n"))
+	}
+}
+
+// A slowRecorder is a recorder that takes its time.
+type slowRecorder struct {
+	recorder
+	goOn chan struct{}
+}
+
+func (s *slowRecorder) Handle(ctx context.Context, r slog.Record) error {
+	if r.Message != "websocket opened" {
+		<-s.goOn
+	}
+	return s.recorder.Handle(ctx, r)
+}
+
+// TestShutdownWaitsForWhoeverCloses: when Shutdown returns, the connections that
+// others were about to close at the same time are closed, and the records of it
+// made. A program may end then.
+func TestShutdownWaitsForWhoeverCloses(t *testing.T) {
+	for name, end := range map[string]func(c *Conn, p *peer){
+		"CloseNow":       func(c *Conn, p *peer) { go c.CloseNow() },
+		"write deadline": func(c *Conn, p *peer) { c.SetWriteDeadline(longPast); go c.WriteMessage(OpText, nil) },
+		"reader": func(c *Conn, p *peer) {
+			go readError(c)
+			p.send(p.frame(true, OpClose, "\x03\xe8"))
+			p.wantClose(StatusNormalClosure, "the peer closed")
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				log := &slowRecorder{goOn: make(chan struct{})}
+				u := Upgrader{Logger: slog.New(log)}
+				c, p := servePipe(t, &u)
+				end(c, p)
+				synctest.Wait()
+				shut := async(func() error { return u.Shutdown(t.Context()) })
+				synctest.Wait()
+				select {
+				case err := <-shut:
+					t.Errorf("Shutdown returned %v, want it to wait: a connection is being closed", err)
+				default:
+				}
+				close(log.goOn)
+				<-shut
+				if n := len(log.records); n != 2 {
+					t.Errorf("there are %d records, want those of the beginning and the end", n)
+				}
+				if n := tracked(&u); n != 0 {
+					t.Errorf("the Upgrader still knows %d connections", n)
+				}
+			})
+		})
 	}
 }
