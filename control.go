@@ -87,8 +87,9 @@ type ping struct {
 }
 
 // Ping sends a Ping and returns when its Pong is back. The peer has then read
-// all that was written before the Ping. Any number of goroutines may have one
-// under way; as section 5.5.3 allows, a Pong counts for all Pings before its
+// all that was written before the Ping, and all that was given to Enqueue but
+// for what waits until a NextWriter is closed. Any number of goroutines may have
+// one under way; as section 5.5.3 allows, a Pong counts for all Pings before its
 // own. Somebody has to be reading, or the Pong is never seen.
 //
 // It fails with the cause of ctx when that ends first, without harm to the
@@ -102,7 +103,8 @@ func (c *Conn) Ping(ctx context.Context) error {
 	}
 	out := &c.out
 	out.mu.Lock()
-	for out.err == nil && len(out.frames()) > maxPending {
+	turn := out.turns
+	for out.err == nil && (len(out.frames()) > maxPending || out.turns == turn && out.queued > 0 && !out.streaming) {
 		changed := out.watch()
 		out.mu.Unlock()
 		select {
