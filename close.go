@@ -229,7 +229,11 @@ func (c *Conn) CloseNow() error {
 	out := &c.out
 	out.mu.Lock()
 	if out.closing.over {
+		closed := out.closing.closed
 		out.mu.Unlock()
+		if !closed {
+			c.dropBelow() // whoever closes it may be waiting for TLS
+		}
 		return nil
 	}
 	if out.pending != nil && !out.flushing && c.raw != nil && out.closing.broken == nil {
@@ -335,7 +339,11 @@ func (u *Upgrader) Shutdown(ctx context.Context) error {
 	}()
 	failed := make(chan bool, len(open))
 	for _, c := range open {
-		go func() { failed <- c.endClose() != nil }()
+		go func() {
+			err := c.endClose()
+			c.awaitClosed()
+			failed <- err != nil
+		}()
 	}
 	n := 0
 	for range open {

@@ -1,6 +1,7 @@
 package websocket
 
 import (
+	"errors"
 	"log/slog"
 	"math"
 	"math/rand/v2"
@@ -214,5 +215,8 @@ func (c *Conn) limitReading(t time.Time, ownOnly bool) {
 		return
 	}
 	d.own, d.ownOnly = t, ownOnly
-	d.apply(c.nc)
+	if err := d.apply(c.nc); err != nil && c.raw == nil && !errors.Is(err, net.ErrClosed) {
+		// A connection without deadlines, such as a channel of package ssh.
+		time.AfterFunc(time.Until(t), func() { c.dropBelow() })
+	}
 }

@@ -87,8 +87,9 @@ type ping struct {
 }
 
 // Ping sends a Ping and returns when its Pong is back. The peer has then read
-// all that was written before the Ping. Any number of goroutines may have one
-// under way; as section 5.5.3 allows, a Pong counts for all Pings before its
+// all that was written before the Ping, and all that was given to Enqueue but
+// for what waits until a NextWriter is closed. Any number of goroutines may have
+// one under way; as section 5.5.3 allows, a Pong counts for all Pings before its
 // own. Somebody has to be reading, or the Pong is never seen.
 //
 // It fails with the cause of ctx when that ends first, without harm to the
@@ -102,7 +103,8 @@ func (c *Conn) Ping(ctx context.Context) error {
 	}
 	out := &c.out
 	out.mu.Lock()
-	for out.err == nil && len(out.frames()) > maxPending {
+	turn := out.turns
+	for out.err == nil && (len(out.frames()) > maxPending || out.turns == turn && out.queued > 0 && !out.streaming) {
 		changed := out.watch()
 		out.mu.Unlock()
 		select {
@@ -192,7 +194,8 @@ type keepalive struct {
 	ping       *ping
 	probing    bool // the read under way is the last before the verdict
 	probeBy    time.Time
-	foundEmpty bool // it has looked and found nothing
+	foundEmpty bool          // it has looked and found nothing
+	looked     time.Duration // how long such reads have looked, where they do not say what they find
 }
 
 // probeTime bounds the read before the verdict. A probe that ends this much
@@ -213,12 +216,18 @@ func (c *Conn) startKeepalive(interval, timeout time.Duration) {
 }
 
 // heard notes that there was input.
-func (k *keepalive) heard() {
-	k.heardAt, k.pinged, k.probing = time.Now(), false, false
+func (c *Conn) heard() {
+	k := c.in.keepalive
+	answered := k.pinged
+	k.heardAt, k.pinged, k.probing, k.looked = time.Now(), false, false, 0
+	if answered {
+		c.watchSilence(k.heardAt.Add(k.interval)) // the timeout may be longer
+	}
 }
 
 // probeBegins and probeEnds stand around a read of a connection that does not
-// say whether it has looked for input. It has if it took its time.
+// say whether it has looked for input. It has if it took its time, if not in one
+// go: the application may have deadlines that come sooner.
 func (k *keepalive) probeBegins() (began time.Time) {
 	if k != nil && k.probing {
 		began = time.Now()
@@ -228,7 +237,8 @@ func (k *keepalive) probeBegins() (began time.Time) {
 
 func (k *keepalive) probeEnds(began time.Time) {
 	if k != nil && k.probing {
-		k.foundEmpty = time.Since(began) >= probeTime/2
+		k.looked += time.Since(began)
+		k.foundEmpty = k.looked >= probeTime/2
 	}
 }
 
@@ -240,13 +250,23 @@ func (c *Conn) keepAlive(err error) (again bool, verdict error) {
 		return false, nil
 	}
 	app, silence, own := c.in.deadline.passed()
-	if app || own || !silence {
-		k.probing = false
-		return false, nil
-	}
 	now := time.Now()
+	if k.probing && !now.Before(k.probeBy.Add(probeTime)) {
+		k.foundEmpty, k.looked = false, 0 // that was long ago
+	}
 	next := now.Add(probeTime)
 	switch {
+	case own || !app && !silence:
+		k.probing = false
+		return false, nil
+	case k.probing && k.foundEmpty:
+		return false, ErrPeerSilent
+	case app:
+		if k.probing {
+			k.probing = false
+			c.watchSilence(now) // the next read goes on with it
+		}
+		return false, nil
 	case !k.pinged && now.Before(k.heardAt.Add(k.interval)):
 		next = k.heardAt.Add(k.interval)
 	case !k.pinged:
@@ -259,8 +279,6 @@ func (c *Conn) keepAlive(err error) (again bool, verdict error) {
 			k.ping = c.sendPing()
 		}
 		out.mu.Unlock()
-	case k.probing && k.foundEmpty && now.Before(k.probeBy.Add(probeTime)):
-		return false, ErrPeerSilent
 	default:
 		k.probing, k.probeBy, k.foundEmpty = true, next, false
 	}

@@ -19,7 +19,8 @@ type closing struct {
 	readErr  error // what reads return once the connection has ended
 	closeErr error // what Close returns then
 	broken   error // why nothing can be sent any more
-	over     bool  // the connection below has been closed
+	over     bool  // the connection has ended, and somebody closes the one below
+	closed   bool  // that has been done
 }
 
 // lingerTime bounds how long a failed connection is read after its Close frame
@@ -45,34 +46,62 @@ func (c *Conn) ended(closeErr error) {
 	if cl.closeErr == nil && !exchanged {
 		cl.closeErr = closeErr
 	}
+	out.queue, out.queued = nil, 0
 	c.ending.Store(true)
 	out.notify()
 }
 
-// closeBelow closes the connection below, after ended; with atOnce it does not
-// wait for anything. Over TLS that is the connection below TLS, whose own Close
-// may have to wait for its alert to go out, and a WebSocket connection below is
-// dropped in turn.
-func (c *Conn) closeBelow(closeErr error, atOnce bool) error {
+// closeBelow closes the connection below, after ended: at once, or else in a way
+// that may wait until the time of the closing handshake is up.
+func (c *Conn) closeBelow(closeErr error, atOnce bool) (err error) {
+	defer c.closed()
+	if atOnce {
+		err = c.dropBelow()
+	} else {
+		err = c.before(c.out.closeBy, c.nc.Close) // closeBy does not change any more
+	}
+	c.logEnded(closeErr)
+	return err
+}
+
+// closed notes that the connection below has been closed.
+func (c *Conn) closed() {
+	if c.tracker != nil {
+		c.tracker.remove(c)
+	}
+	c.out.mu.Lock()
+	defer c.out.mu.Unlock()
+	c.out.closing.closed = true
+	c.out.notify()
+}
+
+// before closes the connection below, or a direction of it, with f. That may
+// take a while: TLS has to send an alert, and a WebSocket connection below has
+// its own closing handshake. When the time is up the connection is dropped.
+func (c *Conn) before(by time.Time, f func() error) error {
+	if c.raw != nil {
+		return f()
+	}
+	limit := time.AfterFunc(time.Until(by), func() { c.dropBelow() })
+	defer limit.Stop()
+	return f()
+}
+
+// dropBelow closes the connection below without waiting for anything: over TLS
+// the one below that.
+func (c *Conn) dropBelow() error {
 	nc := c.nc
-	for atOnce {
+	for {
 		t, ok := nc.(*tls.Conn)
 		if !ok {
 			break
 		}
 		nc = t.NetConn() // which is TLS again where that is how to reach a proxy
 	}
-	var err error
-	if s, ok := nc.(*streamConn); ok && atOnce {
-		err = s.CloseNow()
-	} else {
-		err = nc.Close()
+	if s, ok := nc.(*streamConn); ok {
+		return s.CloseNow()
 	}
-	if c.tracker != nil {
-		c.tracker.remove(c)
-	}
-	c.logEnded(closeErr)
-	return err
+	return nc.Close()
 }
 
 // sendClose queues our Close frame. From now on writes return writeErr, and
@@ -92,7 +121,10 @@ func (c *Conn) sendClose(code StatusCode, reason string, readErr, writeErr error
 	if !out.fragmented {
 		c.appendQueue()
 	}
-	out.stats.CloseSent = code
+	out.queue, out.queued = nil, 0
+	if cl.broken == nil {
+		out.stats.CloseSent = code
+	}
 	c.appendFrame(FrameHeader{Fin: true, Opcode: OpClose}, appendClosePayload(nil, code, reason))
 	out.closeBy = time.Now().Add(c.closeTimeout)
 	if out.flushing {
@@ -122,6 +154,7 @@ func (c *Conn) readFailed(err error) error {
 		c.settleDebts()
 		return errReadDeadline // not for good
 	default:
+		c.settleDebts() // the peer may have ended but its own direction
 		in.err = c.shut(c.abnormal(err))
 	}
 	c.release()
@@ -252,6 +285,20 @@ func (c *Conn) awaitFlushed() {
 		left := out.watch()
 		out.mu.Unlock()
 		<-left
+		out.mu.Lock()
+	}
+}
+
+// awaitClosed waits until whoever closes the connection below has done so, and
+// has made the record of it. The connection has ended.
+func (c *Conn) awaitClosed() {
+	out := &c.out
+	out.mu.Lock()
+	defer out.mu.Unlock()
+	for !out.closing.closed {
+		changed := out.watch()
+		out.mu.Unlock()
+		<-changed
 		out.mu.Lock()
 	}
 }

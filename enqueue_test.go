@@ -357,6 +357,24 @@ func TestEnqueueLeavesNothing(t *testing.T) {
 	})
 }
 
+// TestEnqueueLetsGo: when the connection ends, what waited behind a NextWriter
+// is let go of, though the application may keep the Conn.
+func TestEnqueueLetsGo(t *testing.T) {
+	everywhere(t, func(t *testing.T, client bool, connect connectFunc) {
+		c, _ := newPeer(t, connect, connConfig{client: client})
+		if _, err := c.NextWriter(OpText); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.Enqueue(prepared(t, OpBinary, make([]byte, 100_000))); err != nil {
+			t.Fatal(err)
+		}
+		c.CloseNow()
+		if !inState(c, func(out *writeHalf) bool { return out.queue == nil && out.queued == 0 })() {
+			t.Error("a message is kept that will never be sent")
+		}
+	})
+}
+
 // TestEnqueueConcurrently has everything write at the same time.
 func TestEnqueueConcurrently(t *testing.T) {
 	onEvery(t, func(t *testing.T, connect connectFunc) {

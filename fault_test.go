@@ -48,8 +48,9 @@ const (
 
 func newFaultBench(t *testing.T) *faultBench {
 	b := &faultBench{t: t}
-	b.patient = Upgrader{CloseTimeout: faultPatience}
-	b.quick = Upgrader{CloseTimeout: faultInterval, PingInterval: faultInterval, WriteTimeout: 2 * faultInterval}
+	compression := &Compression{ContextTakeover: true} // for who asks for it
+	b.patient = Upgrader{CloseTimeout: faultPatience, Compression: compression}
+	b.quick = Upgrader{CloseTimeout: faultInterval, PingInterval: faultInterval, WriteTimeout: 2 * faultInterval, Compression: compression}
 	clientTLS, serverTLS := testTLS()
 	b.dialer = Dialer{TLSConfig: clientTLS, HandshakeTimeout: faultPatience, CloseTimeout: faultPatience}
 	for i := range b.servers {
@@ -106,6 +107,9 @@ func (b *faultBench) run(seed uint64) {
 	d, kind, url := b.dialer, 0, "ws://example.com"
 	if seed%8 == 0 {
 		kind, url = 1, "wss://example.com"
+	}
+	if seed%3 == 0 {
+		d.Compression = &Compression{ContextTakeover: seed%2 == 0}
 	}
 	d.NetDialContext = func(context.Context, string, string) (net.Conn, error) { return b.proxies[kind].dial(way) }
 	if way.fault.stalls() {

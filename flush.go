@@ -133,11 +133,12 @@ func (c *Conn) roleDone() bool {
 	}
 	if out.halfClose && out.pending == nil {
 		out.halfClose = false
-		out.mu.Unlock()
-		if nc, ok := c.nc.(interface{ CloseWrite() error }); ok {
-			nc.CloseWrite()
+		if nc, ok := c.nc.(interface{ CloseWrite() error }); ok && out.closing.broken == nil {
+			by := out.closeBy
+			out.mu.Unlock()
+			c.before(by, nc.CloseWrite)
+			out.mu.Lock()
 		}
-		out.mu.Lock()
 	}
 	switch {
 	case out.head != nil:
@@ -227,7 +228,11 @@ func (c *Conn) beginFlush(app bool) error {
 	if c.writeTimeout > 0 {
 		c.out.flushBy = time.Now().Add(c.writeTimeout)
 	}
-	return c.armWrite(c.writeDeadline(app))
+	err := c.armWrite(c.writeDeadline(app))
+	if c.out.closing.state != stateOpen {
+		return nil // limitReading sees to connections without deadlines
+	}
+	return err
 }
 
 // writeDeadline returns when the flush under way has to be over. With app the

@@ -259,7 +259,7 @@ func (u *Upgrader) Server(nc net.Conn) *Conn {
 	c := newConn(nc, u.config())
 	if !entered || !u.tracker.add(c) {
 		c.refuse()
-		logRefused(u.Logger, "server", nc.RemoteAddr().String(), errShutDown)
+		logRefused(u.Logger, "server", c.remote(), errShutDown)
 		return c
 	}
 	c.logOpened()
@@ -308,7 +308,6 @@ func (u *Upgrader) Upgrade(w http.ResponseWriter, r *http.Request) (*Conn, error
 		logRefused(u.Logger, "server", r.RemoteAddr, err)
 		return nil, err
 	}
-	c.logOpened()
 	return c, nil
 }
 
@@ -352,6 +351,7 @@ func (u *Upgrader) upgrade(w http.ResponseWriter, r *http.Request) (*Conn, error
 		c.refuse()
 		return nil, errShutDown
 	}
+	c.logOpened() // before leave, and thus before Shutdown closes it
 	return c, nil
 }
 

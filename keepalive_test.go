@@ -183,7 +183,7 @@ func TestKeepaliveSlowApplication(t *testing.T) {
 		{"with the Ping", testInterval},
 		{"after the Ping", testInterval + testTimeout/2},
 		{"when the Pong is due", testInterval + testTimeout},
-		{"during the last look", testInterval + testTimeout + probeTime/2},
+		{"during the last look", testInterval + testTimeout + probeTime/4},
 	} {
 		t.Run(stop.name, func(t *testing.T) {
 			inBubbles(t, func(t *testing.T, c *Conn, p *peer) {

@@ -350,3 +350,61 @@ func TestEveryPingAnswered(t *testing.T) {
 		<-second
 	})
 }
+
+// TestPingBehindQueue: what was enqueued while a message was being compressed is
+// on its way before Ping is. It does not wait for those that come later, nor for
+// a NextWriter to be closed, which may be up to the one who calls Ping.
+func TestPingBehindQueue(t *testing.T) {
+	inBothRoles(t, func(t *testing.T, client bool) {
+		synctest.Test(t, func(t *testing.T) {
+			c, p := newPeer(t, overPipe, connConfig{client: client})
+			go readError(c)
+			out := &c.out
+			out.mu.Lock()
+			c.takeLine()
+			out.queueing = true // as WriteMessage has it while it compresses
+			out.mu.Unlock()
+			if err := c.Enqueue(prepared(t, OpText, []byte("before"))); err != nil {
+				t.Fatal(err)
+			}
+			first := async(func() error { return c.Ping(t.Context()) })
+			synctest.Wait()
+			out.mu.Lock()
+			c.leaveLine()
+			c.flushAside()
+			out.busy, out.queueing = true, true // another, before the Ping has the lock
+			out.queue = append(out.queue, prepared(t, OpText, []byte("after")).frame(nil))
+			out.mu.Unlock()
+			p.wantFrame(OpText, "before", "it was enqueued before Ping was called")
+			p.send(p.frame(true, OpPong, p.wantPing("all is on its way that was enqueued before")))
+			isNil(t, <-first)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			if err := c.Ping(ctx); err != context.DeadlineExceeded {
+				t.Errorf("Ping returned %v, want the cause of its context: a message waits", err)
+			}
+			last := async(func() error { return c.Ping(t.Context()) })
+			synctest.Wait()
+			c.CloseNow()
+			is(net.ErrClosed)(t, <-last)
+		})
+		synctest.Test(t, func(t *testing.T) {
+			c, p := newPeer(t, overPipe, connConfig{client: client})
+			go readError(c)
+			w, err := c.NextWriter(OpText)
+			if err == nil {
+				err = c.Enqueue(prepared(t, OpText, []byte("behind")))
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			ping := async(func() error { return c.Ping(t.Context()) })
+			p.send(p.frame(true, OpPong, p.wantPing("control frames may come inside a message")))
+			isNil(t, <-ping)
+			closed := async(w.Close)
+			p.wantFrame(OpText, "", "the writer was closed")
+			p.wantFrame(OpText, "behind", "it was enqueued")
+			isNil(t, <-closed)
+		})
+	})
+}

@@ -85,10 +85,14 @@ func TestSoak(t *testing.T) {
 	}
 }
 
-// start puts a new server in place i. The last speaks TLS.
+// start puts a new server in place i. The last speaks TLS. All but the first
+// compress for clients that ask for it.
 func (s *soakTest) start(i int) {
 	server := &soakServer{soak: s, conns: make(map[*Conn]struct{})}
 	server.upgrader = Upgrader{PingInterval: 50 * time.Millisecond, PongTimeout: time.Minute, MaxQueued: 256 << 10}
+	if i > 0 { // the first has none
+		server.upgrader.Compression = &Compression{ContextTakeover: i > 1}
+	}
 	server.Server = httptest.NewUnstartedServer(server)
 	server.Config.ErrorLog = log.New(io.Discard, "", 0)
 	if i < len(s.servers)-1 {
@@ -187,6 +191,9 @@ func (s *soakTest) connect(seed uint64) {
 	i := r.IntN(len(s.servers))
 	clientTLS, _ := testTLS()
 	d := Dialer{TLSConfig: clientTLS, PingInterval: 50 * time.Millisecond, PongTimeout: time.Minute}
+	if r.IntN(4) > 0 {
+		d.Compression = &Compression{ContextTakeover: r.IntN(2) == 0}
+	}
 	c, _, err := d.Dial(context.Background(), s.servers[i].Load().URL+"?job="+key)
 	if err != nil {
 		// The server is being shut down: it refuses, or nobody listens.

@@ -54,6 +54,14 @@ func (c *Conn) role() string {
 	return "server"
 }
 
+// remote returns the remote address as text.
+func (c *Conn) remote() string {
+	if a := c.RemoteAddr(); a != nil {
+		return a.String()
+	}
+	return "" // a connection of somebody's own need not know it
+}
+
 // logOpened logs that the opening handshake is done.
 func (c *Conn) logOpened() {
 	if c.logger == nil {
@@ -61,7 +69,7 @@ func (c *Conn) logOpened() {
 	}
 	c.logger.LogAttrs(context.Background(), slog.LevelInfo, "websocket opened",
 		slog.String("role", c.role()),
-		slog.Any("remote", c.RemoteAddr()),
+		slog.String("remote", c.remote()),
 		slog.String("subprotocol", c.subprotocol))
 }
 
@@ -73,7 +81,7 @@ func (c *Conn) logEnded(err error) {
 	s := c.Stats()
 	attrs := []slog.Attr{
 		slog.String("role", c.role()),
-		slog.Any("remote", c.RemoteAddr()),
+		slog.String("remote", c.remote()),
 		slog.Duration("duration", time.Since(time.Unix(0, c.opened))),
 		slog.Int64("sent", s.MessagesSent),
 		slog.Int64("received", s.MessagesReceived),

@@ -338,3 +338,23 @@ func TestLoggerFailures(t *testing.T) {
 		})
 	})
 }
+
+// TestStatsCloseNotSent: a Close frame that can only be dropped was not sent.
+func TestStatsCloseNotSent(t *testing.T) {
+	inBothRoles(t, func(t *testing.T, client bool) {
+		var records recorder
+		ours, theirs := overPipe(t)
+		theirs.Close()
+		c := newConn(ours, connConfig{client: client, logger: slog.New(&records)})
+		if c.WriteMessage(OpText, nil) == nil {
+			t.Fatal("a message was written to nobody")
+		}
+		c.Close()
+		wantStats(t, c, Stats{MessagesSent: 1}, "the connection had broken before Close was called")
+		records.mu.Lock()
+		defer records.mu.Unlock()
+		if len(records.records) != 1 || !strings.Contains(records.records[0], "closeSent=0") {
+			t.Errorf("the records are %q, want one that no Close frame was sent", records.records)
+		}
+	})
+}

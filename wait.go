@@ -24,8 +24,8 @@ func (c *Conn) read(direct []byte) (n int, err error) {
 			n, err = c.readNet(direct)
 		}
 		if err == nil {
-			if k := c.in.keepalive; k != nil {
-				k.heard()
+			if c.in.keepalive != nil {
+				c.heard()
 			}
 			return n, nil
 		}

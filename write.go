@@ -63,9 +63,11 @@ type writeHalf struct {
 	// While the head of the line keeps its place before its frame leaves, what
 	// is given to Enqueue waits in queue.
 	queueing   bool
+	streaming  bool // by NextWriter
 	queue      []preparedFrame
 	fragmented bool  // a message has begun and its last frame has not left
 	queued     int64 // bytes in queue
+	turns      int   // how often queue has been appended to pending
 	maxQueued  int64
 	leaving    int64 // bytes that a flusher has taken and not sent
 
@@ -161,7 +163,7 @@ func (c *Conn) takeLine() error {
 func (c *Conn) leaveLine() {
 	out := &c.out
 	c.appendQueue()
-	out.queueing = false
+	out.queueing, out.streaming = false, false
 	if len(out.line) == 0 {
 		out.busy = false
 		return
@@ -173,10 +175,15 @@ func (c *Conn) leaveLine() {
 // appendQueue appends what has been enqueued.
 func (c *Conn) appendQueue() {
 	out := &c.out
+	if len(out.queue) == 0 {
+		return
+	}
 	for _, f := range out.queue {
 		c.appendPrepared(f)
 	}
 	out.queue, out.queued = nil, 0
+	out.turns++
+	out.notify()
 }
 
 // takeRole waits for the role of the flusher. The caller is the head of the

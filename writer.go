@@ -26,7 +26,7 @@ func (c *Conn) NextWriter(op Opcode) (io.WriteCloser, error) {
 	if err := c.takeLine(); err != nil {
 		return nil, err
 	}
-	c.out.queueing = true
+	c.out.queueing, c.out.streaming = true, true
 	return &messageWriter{c: c, op: op, text: op == OpText}, nil
 }
 
