@@ -38,7 +38,10 @@ type Compression struct {
 
 	// Threshold is the length in bytes below which a message is sent as it
 	// is. 0 is the default: 256, or 32 with context takeover, below which hardly
-	// anything is gained; -1 means that every message is compressed.
+	// anything is gained; -1 means that every message is compressed. Of a
+	// message of NextWriter the first 32 KiB count, with the Write that goes
+	// beyond them. Without context takeover a message is sent as it is, too,
+	// where compression does not make it shorter.
 	Threshold int
 
 	// Allow, if not nil, has to return true for a request, or compression is

@@ -121,6 +121,15 @@ func putDeflater(d *deflater) {
 	deflaters.Put(d)
 }
 
+// appendDeflated appends p to dst as the payload of a compressed message that
+// refers to none before it.
+func appendDeflated(dst, p []byte, level, windowBits int) []byte {
+	d := getDeflater(level, windowBits)
+	dst = d.appendMessage(dst, p)
+	putDeflater(d)
+	return dst
+}
+
 func (d *deflater) configure(level, windowBits int) {
 	d.level = matcherLevels[level]
 	d.window = 1 << windowBits

@@ -89,7 +89,9 @@ func (c *Conn) sendClose(code StatusCode, reason string, readErr, writeErr error
 	cl.state, cl.readErr = state, readErr
 	c.ending.Store(true)
 	c.endWriting(writeErr)
-	if !out.fragmented {
+	if out.fragmented {
+		out.queue, out.queued = nil, 0
+	} else {
 		c.appendQueue()
 	}
 	out.stats.CloseSent = code
