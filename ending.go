@@ -45,6 +45,10 @@ func (c *Conn) ended(closeErr error) {
 	if cl.closeErr == nil && !exchanged {
 		cl.closeErr = closeErr
 	}
+	out.queue, out.queued = nil, 0
+	if c.deflate != nil {
+		c.deflate.deflater = nil
+	}
 	c.ending.Store(true)
 	out.notify()
 }
@@ -89,9 +93,7 @@ func (c *Conn) sendClose(code StatusCode, reason string, readErr, writeErr error
 	cl.state, cl.readErr = state, readErr
 	c.ending.Store(true)
 	c.endWriting(writeErr)
-	if out.fragmented {
-		out.queue, out.queued = nil, 0
-	} else {
+	if !out.fragmented {
 		c.appendQueue()
 	}
 	out.stats.CloseSent = code

@@ -316,9 +316,6 @@ func (c *Conn) endWriting(err error) {
 		close(p.done)
 	}
 	out.line, out.head, out.pings = nil, nil, nil
-	if c.deflate != nil {
-		c.deflate.deflater = nil
-	}
 	c.watchLine()
 	out.notify()
 }
