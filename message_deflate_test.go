@@ -77,6 +77,7 @@ type wireMessage struct {
 	op         Opcode
 	compressed bool
 	frames     int
+	most       int // in a frame
 	size       int // of all payload
 	payload    []byte
 }
@@ -95,6 +96,7 @@ func (p *deflatePeer) readMessage(because string) (m wireMessage) {
 			m.op, m.compressed = h.Opcode, h.RSV1
 		}
 		m.frames++
+		m.most = max(m.most, len(part))
 		payload = append(payload, part...)
 		if h.Fin {
 			break

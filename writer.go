@@ -3,6 +3,7 @@ package websocket
 import (
 	"errors"
 	"io"
+	"slices"
 )
 
 // NextWriter begins a message and returns a writer of its payload. op is
@@ -140,14 +141,18 @@ func (w *messageWriter) sendPart(p []byte) error {
 	if w.deflater == nil {
 		return w.send(false, p, len(p))
 	}
-	w.deflated.b = w.deflater.write(w.deflated.b, p)
-	w.size += len(p)
-	if len(w.deflated.b) <= maxDeflated {
-		return w.err()
+	for part := range slices.Chunk(p, maxAppend) {
+		w.deflated.b = w.deflater.write(w.deflated.b, part)
+		w.size += len(part)
+		if len(w.deflated.b) <= maxDeflated {
+			continue
+		}
+		if err := w.send(false, w.deflated.b, w.size); err != nil {
+			return err
+		}
+		w.deflated.b, w.size = w.deflated.b[:0], 0
 	}
-	err := w.send(false, w.deflated.b, w.size)
-	w.deflated.b, w.size = w.deflated.b[:0], 0
-	return err
+	return w.err()
 }
 
 // send sends a frame of the message.
