@@ -25,7 +25,7 @@ type Compression struct {
 	// ContextTakeover lets each message refer to the messages before it in the
 	// same direction (RFC 7692, section 7.1.1), where the peer does not
 	// object. Short messages that resemble each other become much smaller.
-	// Each connection then keeps up to 88 KiB with windows of 15 bits, half
+	// Each connection then keeps up to 96 KiB with windows of 15 bits, half
 	// of it with 14, and so on; a direction in which nothing compressed has
 	// been sent keeps nothing.
 	ContextTakeover bool
