@@ -51,11 +51,12 @@ func putWriteBuffer(b *buffer) {
 	writeBuffers.Put(b)
 }
 
-func (b *buffer) poison() {
+func (b *buffer) poison() { overwrite(b.b[:cap(b.b)]) }
+
+func overwrite(b []byte) {
 	if poison {
-		all := b.b[:cap(b.b)]
-		for n := copy(all, "\xDB"); n < len(all); n *= 2 {
-			copy(all[n:], all[:n])
+		for n := copy(b, "\xDB"); n < len(b); n *= 2 {
+			copy(b[n:], b[:n])
 		}
 	}
 }

@@ -25,7 +25,7 @@ type Compression struct {
 	// ContextTakeover lets each message refer to the messages before it in the
 	// same direction (RFC 7692, section 7.1.1), where the peer does not
 	// object. Short messages that resemble each other become much smaller.
-	// Each connection then keeps up to 88 KiB with windows of 15 bits, half
+	// Each connection then keeps up to 96 KiB with windows of 15 bits, half
 	// of it with 14, and so on; a direction in which nothing compressed has
 	// been sent keeps nothing.
 	ContextTakeover bool
@@ -38,7 +38,10 @@ type Compression struct {
 
 	// Threshold is the length in bytes below which a message is sent as it
 	// is. 0 is the default: 256, or 32 with context takeover, below which hardly
-	// anything is gained; -1 means that every message is compressed.
+	// anything is gained; -1 means that every message is compressed. Of a
+	// message of NextWriter the first 32 KiB count, with the Write that goes
+	// beyond them. Without context takeover a message is sent as it is, too,
+	// where compression does not make it shorter.
 	Threshold int
 
 	// Allow, if not nil, has to return true for a request, or compression is

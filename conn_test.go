@@ -199,6 +199,7 @@ func wantEnded(t testing.TB, c *Conn, want error) {
 	if c.in.buf != nil || c.in.saved != nil || c.in.controlPayload != nil {
 		t.Fatal("the connection has ended and still holds memory for reading")
 	}
+	wantNoDeflate(t, c, "the connection has ended")
 }
 
 // A peer is the other end of a Conn under test. It keeps no rules of its own.
@@ -206,6 +207,7 @@ type peer struct {
 	t      testing.TB
 	nc     net.Conn
 	client bool // it is the client, and masks its frames
+	rsv1   bool // the Conn may send compressed messages
 
 	received []byte          // and not looked at yet
 	sent     <-chan struct{} // closed when the last send is done; nil before the first
@@ -216,7 +218,7 @@ type peer struct {
 func newPeer(t testing.TB, connect connectFunc, cfg connConfig) (*Conn, *peer) {
 	t.Helper()
 	client, server := connect(t)
-	p := &peer{t: t, nc: client, client: true}
+	p := &peer{t: t, nc: client, client: true, rsv1: cfg.deflate != nil}
 	under := server
 	if cfg.client {
 		p.nc, p.client, under = server, false, client
@@ -381,7 +383,7 @@ func (p *peer) wantClose(code StatusCode, because string) (reason string) {
 // role would hold it against.
 func (p *peer) checkHeader(h FrameHeader) {
 	p.t.Helper()
-	if err := h.check(frameContext{toServer: !p.client, fragmented: h.Opcode == OpContinuation}); err != nil {
+	if err := h.check(frameContext{toServer: !p.client, fragmented: h.Opcode == OpContinuation, compressed: p.rsv1}); err != nil {
 		p.t.Fatalf("the Conn has sent %+v, which breaks a rule: %v", h, err)
 	}
 }

@@ -112,13 +112,17 @@ func getDeflater(level, windowBits int) *deflater {
 
 // putDeflater gives back what getDeflater returned, between two messages.
 func putDeflater(d *deflater) {
-	if poison {
-		all := d.buf[:cap(d.buf)]
-		for i := range all {
-			all[i] = 0xDB
-		}
-	}
+	overwrite(d.buf[:cap(d.buf)])
 	deflaters.Put(d)
+}
+
+// appendDeflated appends p to dst as the payload of a compressed message that
+// refers to none before it.
+func appendDeflated(dst, p []byte, level, windowBits int) []byte {
+	d := getDeflater(level, windowBits)
+	dst = d.appendMessage(dst, p)
+	putDeflater(d)
+	return dst
 }
 
 func (d *deflater) configure(level, windowBits int) {
@@ -216,7 +220,7 @@ var largeBuffers = sync.Pool{New: func() any {
 
 // makeRoom makes room for at least one byte, and for n if that is little.
 func (d *deflater) makeRoom(dst []byte, n int) []byte {
-	room := d.window / 8 // what is kept beside the window between messages
+	room := d.window / 4 // what is kept beside the window between messages
 	switch history := min(d.next, d.window); {
 	case cap(d.buf) == largeBuffer:
 		// Matches may go beyond the end of what is compressed now.

@@ -236,7 +236,7 @@ func TestDeflateRatio(t *testing.T) {
 
 // TestDeflateMemory: what an idle connection keeps for both directions.
 func TestDeflateMemory(t *testing.T) {
-	for _, test := range []struct{ windowBits, most int }{{8, 3 << 10}, {12, 12 << 10}, {15, 90 << 10}} {
+	for _, test := range []struct{ windowBits, most int }{{8, 3 << 10}, {12, 12 << 10}, {15, 96 << 10}} {
 		d, f := newDeflater(defaultLevel, test.windowBits), newInflater(test.windowBits)
 		if d.buf != nil || d.table != nil {
 			t.Error("memory is taken before the first message")

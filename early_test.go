@@ -12,13 +12,15 @@ import (
 // TestEarlyBytes hands a Conn the beginning of a conversation as bytes that
 // came with the handshake, cut at every place; the rest follows.
 func TestEarlyBytes(t *testing.T) {
-	everywhere(t, func(t *testing.T, client bool, connect connectFunc) {
+	inTalks(t, func(t *testing.T, talk conversation, client bool, connect connectFunc) {
 		wire := talk.wire(&peer{t: t, client: !client})
 		for cut := 0; cut <= len(wire); cut++ {
 			way := readings[cut%len(readings)]
 			how := "with " + strconv.Itoa(cut) + " early bytes and " + way.name
 			early := bytes.Clone(wire[:cut])
-			c, p := newPeer(t, connect, connConfig{client: client, early: early})
+			cfg := talk.config(client)
+			cfg.early = early
+			c, p := newPeer(t, connect, cfg)
 			clear(early) // they are the caller's, and may be used again
 			r := &reading{c: c}
 			ended := async(func() error { return way.read(r) })

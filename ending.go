@@ -47,6 +47,9 @@ func (c *Conn) ended(closeErr error) {
 		cl.closeErr = closeErr
 	}
 	out.queue, out.queued = nil, 0
+	if c.deflate != nil {
+		c.deflate.deflater = nil
+	}
 	c.ending.Store(true)
 	out.notify()
 }

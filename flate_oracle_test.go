@@ -193,6 +193,19 @@ func (c oracleCode) next(o *oracle) int {
 	return 0
 }
 
+// flateDeflate compresses a message that follows history with compress/flate, as
+// RFC 7692, section 7.2.1, has it.
+func flateDeflate(history, message []byte) []byte {
+	var b bytes.Buffer
+	w, err := flate.NewWriterDict(&b, flate.BestCompression, history[max(0, len(history)-1<<15):])
+	if err != nil {
+		panic(err)
+	}
+	w.Write(message)
+	w.Flush()
+	return bytes.TrimSuffix(b.Bytes(), []byte("\x00\x00\xff\xff"))
+}
+
 // flateInflate inflates a message that follows history with compress/flate,
 // as RFC 7692, section 7.2.2, has it.
 func flateInflate(history, message []byte) ([]byte, error) {

@@ -187,11 +187,7 @@ func getBlockDecoder(in []byte) *blockDecoder {
 
 func putBlockDecoder(z *blockDecoder) {
 	z.in = nil
-	if poison {
-		for i := range z.out {
-			z.out[i] = 0xDB
-		}
-	}
+	overwrite(z.out)
 	blockDecoders.Put(z)
 }
 

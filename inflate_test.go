@@ -204,7 +204,7 @@ func TestInflateHistory(t *testing.T) {
 			}
 			total += len(p)
 			window := 1 << max(windowBits, 9)
-			if most := min(window+window/8, 2*total); cap(f.history) > most {
+			if most := min(window+window/4, 2*total); cap(f.history) > most {
 				t.Fatalf("%d bits: %d bytes are kept after %d, want at most %d", windowBits, cap(f.history), total, most)
 			}
 		}

@@ -17,8 +17,9 @@ import (
 // pooled buffer then.
 func TestNoBufferWhileWaiting(t *testing.T) {
 	inBothRoles(t, func(t *testing.T, client bool) {
-		for _, way := range readings {
-			c, p := newPeer(t, overTCP, connConfig{client: client})
+		for i := range 2 * len(readings) {
+			way, talk := readings[i/2], talks[[]string{"plain", "compressed"}[i%2]]
+			c, p := newPeer(t, overTCP, talk.config(client))
 			large := p.frame(true, OpBinary, strings.Repeat("x", 3*readBufferSize))
 			end := len(large) - 2*readBufferSize
 			left := append([][]byte{large[:end], large[end : end+readBufferSize], large[end+readBufferSize:]}, pieces(talk.wire(p), -1)...)
@@ -49,9 +50,10 @@ func TestNoBufferWhileWaiting(t *testing.T) {
 // for by reading. Inside of a short frame it may keep its buffer.
 func TestNoBufferBetweenFrames(t *testing.T) {
 	inBothRoles(t, func(t *testing.T, client bool) {
-		for _, way := range readings {
+		for i := range 2 * len(readings) {
+			way, talk := readings[i/2], talks[[]string{"plain", "compressed"}[i%2]]
 			synctest.Test(t, func(t *testing.T) {
-				c, p := newPeer(t, overPipe, connConfig{client: client})
+				c, p := newPeer(t, overPipe, talk.config(client))
 				ended := async(func() error { return way.read(&reading{c: c}) })
 				answers := async(func() error { _, err := io.Copy(io.Discard, p.nc); return err })
 				between := 0

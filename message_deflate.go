@@ -3,6 +3,7 @@ package websocket
 import (
 	"errors"
 	"io"
+	"math"
 	"os"
 	"unicode/utf8"
 )
@@ -31,10 +32,11 @@ type messageDeflate struct {
 	collected *buffer        // what has come of a compressed message; nil for nothing
 	payload   []byte         // all of it: in collected or in the read buffer
 	inflating *inflateReader // of payload, for NextReader and to skip
+	size      int64          // bytes that inflating has returned
 
-	// Sending with context takeover, for the head of the line.
-	deflater *deflater
-	moved    bool // the peer's window has got a message that deflater has not seen
+	// Sending with context takeover. This belongs to the mu of the writeHalf.
+	deflater *deflater // nil before the first message and while one is compressed
+	moved    bool      // the peer's window has got a message that deflater has not seen
 }
 
 // newMessageDeflate returns what the response r means for the end whose
@@ -61,8 +63,7 @@ func (c *Conn) appendInflated(dst []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	in.stats.bytes.Add(int64(len(dst) - start))
-	c.inflated()
+	c.inflated(int64(len(dst) - start))
 	if in.opcode == OpText && !utf8.Valid(dst[start:]) {
 		return nil, errTextNotUTF8
 	}
@@ -81,10 +82,10 @@ func (c *Conn) inflatePart(n int) ([]byte, error) {
 		d.inflating = d.inflater.open(d.payload, in.limit.Load())
 	}
 	p, err := d.inflating.next(n)
-	in.stats.bytes.Add(int64(len(p)))
+	d.size += int64(len(p))
 	switch {
 	case err == io.EOF:
-		c.inflated()
+		c.inflated(d.size)
 		return nil, c.endText(io.EOF)
 	case err != nil:
 		return nil, err
@@ -124,9 +125,11 @@ func (c *Conn) collect() error {
 	return nil
 }
 
-// inflated notes that a compressed message has been inflated to its end.
-func (c *Conn) inflated() {
+// inflated notes that a compressed message has been inflated to its end, to size
+// bytes.
+func (c *Conn) inflated(size int64) {
 	c.in.compressed = false
+	c.in.countMessage(size)
 	c.deflate.releaseRead()
 }
 
@@ -140,16 +143,21 @@ func (d *messageDeflate) releaseRead() {
 		putWriteBuffer(d.collected)
 		d.collected = nil
 	}
-	d.payload = nil
+	d.payload, d.size = nil, 0
 }
+
+// maxCompressed returns how long a message may be while it is compressed, if
+// it must not be longer than limit. What cannot be compressed becomes longer,
+// by an eighth where all of it is sent in the fixed codes of nine bits.
+func maxCompressed(limit int64) int64 { return limit + min(limit/8+64, math.MaxInt-limit) }
 
 // compresses reports whether a message of n bytes is to be sent compressed.
 func (d *messageDeflate) compresses(n int) bool { return d != nil && n >= d.threshold }
 
-// begin returns the deflater for the next message, for whose end there is end.
-// With context takeover the caller is the head of the line, and queueing is
-// set.
-func (d *messageDeflate) begin() *deflater {
+// takeDeflater returns a deflater for the next message. With context takeover
+// the caller is the head of the line, and queueing is set. The caller holds mu.
+func (c *Conn) takeDeflater() *deflater {
+	d := c.deflate
 	if !d.write.takeover {
 		return getDeflater(d.level, d.write.windowBits)
 	}
@@ -165,20 +173,15 @@ func (d *messageDeflate) begin() *deflater {
 	return z
 }
 
-func (d *messageDeflate) end(z *deflater) {
-	if d.write.takeover {
-		d.deflater = z
-	} else {
+// giveDeflater takes back what takeDeflater returned, after the end of the
+// message. The caller holds mu.
+func (c *Conn) giveDeflater(z *deflater) {
+	switch d := c.deflate; {
+	case !d.write.takeover:
 		putDeflater(z)
+	case c.out.err == nil: // or else nothing is compressed any more
+		d.deflater = z
 	}
-}
-
-// appendMessage appends p to dst as the payload of a compressed message.
-func (d *messageDeflate) appendMessage(dst, p []byte) []byte {
-	z := d.begin()
-	dst = z.appendMessage(dst, p)
-	d.end(z)
-	return dst
 }
 
 // pays reports whether a message of n bytes that has been compressed is to be
@@ -191,7 +194,7 @@ func (c *Conn) writeCompressed(op Opcode, p []byte) error {
 	b := getWriteBuffer()
 	defer putWriteBuffer(b)
 	if !d.write.takeover {
-		b.b = d.appendMessage(b.b, p)
+		b.b = appendDeflated(b.b, p, d.level, d.write.windowBits)
 	}
 	out.mu.Lock()
 	defer out.mu.Unlock()
@@ -200,9 +203,11 @@ func (c *Conn) writeCompressed(op Opcode, p []byte) error {
 	}
 	if d.write.takeover {
 		out.queueing = true // nothing may come before this message now
+		z := c.takeDeflater()
 		out.mu.Unlock()
-		b.b = d.appendMessage(b.b, p)
+		b.b = z.appendMessage(b.b, p)
 		out.mu.Lock()
+		c.giveDeflater(z)
 		if out.err != nil {
 			return out.err
 		}

@@ -64,16 +64,16 @@ func (m *PreparedMessage) deflate(form deflateForm) []byte {
 	if ok {
 		return p
 	}
-	z := getDeflater(form.level, form.windowBits)
-	p = z.appendMessage(nil, m.payload)
-	putDeflater(z)
-	if len(p) >= len(m.payload) {
-		p = nil
+	b := getWriteBuffer()
+	defer putWriteBuffer(b)
+	b.b = appendDeflated(b.b, m.payload, form.level, form.windowBits)
+	if len(b.b) < len(m.payload) {
+		p = slices.Clone(b.b) // kept, so without room to spare
 	}
 	if m.deflated == nil {
 		m.deflated = make(map[deflateForm][]byte)
 	}
-	m.deflated[form] = slices.Clip(p)
+	m.deflated[form] = p
 	return p
 }
 
@@ -103,7 +103,8 @@ func (c *Conn) windowMoves(f preparedFrame) {
 // queued, in the order of calls to Enqueue and WriteMessage, and is sent as the
 // peer reads, also by [Conn.Close]. Where more than MaxQueued bytes would be
 // waiting then, whoever wrote them, nothing is queued and the error is
-// [ErrQueueFull]; a message larger than MaxQueued is always refused.
+// [ErrQueueFull]; a message larger than MaxQueued, compressed where that is
+// agreed upon, is always refused.
 //
 // It is made for broadcasts, in which one slow client must not delay the
 // others: drop the message for that client, or the client.

@@ -174,6 +174,8 @@ func (c *Conn) appendPayload(dst []byte) ([]byte, error) {
 // call of NextReader or ReadMessage, which skips what it has left; the rules of
 // text and the read limit count for that too. A reader's error is the
 // connection's: after a read deadline it may be read further.
+//
+// A compressed message is inflated as it is read, once all of it has come.
 func (c *Conn) NextReader() (Opcode, io.Reader, error) {
 	in := &c.in
 	in.lock()
@@ -360,12 +362,10 @@ func (c *Conn) toPayload() error {
 		if in.frame.Fin {
 			in.inMessage = false
 			in.controls = 0
-			in.stats.messages.Add(1)
-			in.stats.compressed.Add(in.size)
 			if in.compressed {
 				return io.EOF
 			}
-			in.stats.bytes.Add(in.size)
+			in.countMessage(in.size)
 			return c.endText(io.EOF)
 		}
 		if err := c.nextDataFrame(); err != nil {
@@ -396,7 +396,11 @@ func (c *Conn) nextDataFrame() error {
 		in.size, in.fragments = 0, 0
 		in.text.reset()
 	}
-	if in.frame.Length > in.limit.Load()-in.size {
+	limit := in.limit.Load()
+	if in.compressed {
+		limit = maxCompressed(limit)
+	}
+	if in.frame.Length > limit-in.size {
 		return errMessageTooBig
 	}
 	in.size += in.frame.Length

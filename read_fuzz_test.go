@@ -54,16 +54,33 @@ func (s *scriptedConn) SetDeadline(time.Time) error      { return nil }
 func (s *scriptedConn) SetReadDeadline(time.Time) error  { return nil }
 func (s *scriptedConn) SetWriteDeadline(time.Time) error { return nil }
 
+// written returns all that c, for which s is the connection below, has written
+// and is about to write.
+func (s *scriptedConn) written(c *Conn) []byte {
+	// A goroutine may still be at work.
+	c.out.mu.Lock()
+	for c.out.flushing {
+		left := c.out.watch()
+		c.out.mu.Unlock()
+		<-left
+		c.out.mu.Lock()
+	}
+	c.out.mu.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.output
+}
+
 // fuzzReadLimit is low, for the fuzzer to find it.
 const fuzzReadLimit = 1000
 
 // readScript reads all that comes in pieces of these sizes, the first as early
 // bytes if early is set. It returns the messages and the error that ends them,
-// and what was sent, frame by frame.
-func readScript(t *testing.T, client, early bool, input, sizes []byte, read func(*reading) error) (events, sent []string) {
+// and what was sent, frame by frame. Both ends have compression with options o.
+func readScript(t *testing.T, client, early bool, o *Compression, input, sizes []byte, read func(*reading) error) (events, sent []string) {
 	t.Helper()
 	s := &scriptedConn{input: input, sizes: sizes}
-	cfg := connConfig{client: client, readLimit: fuzzReadLimit}
+	cfg := connConfig{client: client, readLimit: fuzzReadLimit, deflate: agreed(o, client)}
 	if early && len(sizes) > 0 {
 		cfg.early = input[:min(len(input), int(sizes[0]))]
 		s.input = input[len(cfg.early):]
@@ -85,20 +102,17 @@ func readScript(t *testing.T, client, early bool, input, sizes []byte, read func
 	if !errors.As(err, &pe) && !errors.As(err, &ce) {
 		t.Fatalf("reading ended with %T %v, want a *ProtocolError or a *CloseError", err, err)
 	}
-	events = append(r.messages, fmt.Sprintf("%T %v", err, err))
-
-	// The goroutine that sends may still be at work.
-	c.out.mu.Lock()
-	for c.out.flushing {
-		left := c.out.watch()
-		c.out.mu.Unlock()
-		<-left
-		c.out.mu.Lock()
+	wantNoDeflate(t, c, "the connection has ended")
+	failure := fmt.Sprintf("%T %v", err, err)
+	// A compressed message in which several things are wrong is refused for
+	// that which is seen first, by ReadMessage another one than by a reader.
+	several := o != nil && pe != nil && (pe.Code == StatusInvalidPayload || pe.Code == StatusMessageTooBig)
+	if several {
+		failure = "what a message has in it"
 	}
-	c.out.mu.Unlock()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	p := &peer{t: t, nc: &scriptedConn{}, client: !client, received: s.output}
+	events = append(r.messages, failure)
+
+	p := &peer{t: t, nc: &scriptedConn{}, client: !client, received: s.written(c)}
 	closed := false
 	for len(p.received) > 0 {
 		h, payload, err := p.readFrame()
@@ -109,7 +123,9 @@ func readScript(t *testing.T, client, early bool, input, sizes []byte, read func
 		if closed {
 			t.Fatalf("the Conn has sent a %v frame behind its Close frame", h.Opcode)
 		}
-		closed = h.Opcode == OpClose
+		if closed = h.Opcode == OpClose; closed && several {
+			payload = nil
+		}
 		sent = append(sent, fmt.Sprintf("%v %q", h.Opcode, payload))
 	}
 	if want := ce == nil || ce.Code != StatusAbnormalClosure; closed != want {
@@ -120,7 +136,7 @@ func readScript(t *testing.T, client, early bool, input, sizes []byte, read func
 
 // fuzzInput holds input in pieces, read in every way, with read deadlines
 // between and with early bytes, against input as a whole.
-func fuzzInput(t *testing.T, client bool, input, sizes []byte) {
+func fuzzInput(t *testing.T, client bool, o *Compression, input, sizes []byte) {
 	// So many Pongs that only the latest is sent depend on when they leave.
 	if most := maxPongs / 6 * 2; len(input) > most {
 		input = input[:most]
@@ -128,10 +144,10 @@ func fuzzInput(t *testing.T, client bool, input, sizes []byte) {
 	if !slices.ContainsFunc(sizes, func(n byte) bool { return n > 0 }) {
 		sizes = []byte{1}
 	}
-	events, sent := readScript(t, client, false, input, nil, (*reading).whole)
+	events, sent := readScript(t, client, false, o, input, nil, (*reading).whole)
 	for _, way := range readings {
 		for _, early := range []bool{false, true} {
-			e, s := readScript(t, client, early, input, sizes, way.read)
+			e, s := readScript(t, client, early, o, input, sizes, way.read)
 			if !slices.Equal(e, events) {
 				t.Fatalf("in pieces of % d bytes, early bytes %v, with %s: read %q\nwant what was read as a whole: %q", sizes, early, way.name, e, events)
 			}
@@ -143,9 +159,9 @@ func fuzzInput(t *testing.T, client bool, input, sizes []byte) {
 }
 
 func FuzzServerInput(f *testing.F) {
-	f.Fuzz(func(t *testing.T, input, sizes []byte) { fuzzInput(t, false, input, sizes) })
+	f.Fuzz(func(t *testing.T, input, sizes []byte) { fuzzInput(t, false, nil, input, sizes) })
 }
 
 func FuzzClientInput(f *testing.F) {
-	f.Fuzz(func(t *testing.T, input, sizes []byte) { fuzzInput(t, true, input, sizes) })
+	f.Fuzz(func(t *testing.T, input, sizes []byte) { fuzzInput(t, true, nil, input, sizes) })
 }

@@ -17,6 +17,7 @@ type conversation struct {
 	messages []string // "text Hello"
 	code     StatusCode
 	reason   string
+	deflate  *Compression // nil: without compression
 }
 
 type conversationFrame struct {
@@ -48,6 +49,64 @@ var talk = conversation{
 	reason:   "bye",
 }
 
+// deflated is added to the opcode of a frame with RSV1 set.
+const deflated Opcode = 0x40
+
+// deflatedTalk has compressed messages, which refer to each other and have what
+// is in talk, and others, which are not in the window.
+var deflatedTalk = func() conversation {
+	const longer = "Hello, κόσμε. Hello again, κόσμε."
+	var history []byte
+	deflate := func(message string) string {
+		p := flateDeflate(history, []byte(message))
+		history = append(history, message...)
+		return string(p)
+	}
+	hello, cut, again := deflate("Hello"), deflate(longer), deflate(strings.Repeat(longer, 4))
+	return conversation{
+		frames: []conversationFrame{
+			{true, OpText | deflated, hello},
+			{true, OpPing, "a"},
+			{false, OpText | deflated, cut[:3]},
+			{true, OpPing, ""},
+			{false, OpContinuation, ""},
+			{false, OpContinuation, cut[3 : len(cut)-1]},
+			{true, OpPong, "nobody asked"},
+			{true, OpPing, "ping inside a message"},
+			{true, OpContinuation, cut[len(cut)-1:]},
+			{true, OpText, "Hello hello"},
+			{true, OpBinary | deflated, "\x00"},
+			{true, OpText | deflated, again},
+			{false, OpBinary | deflated, ""},
+			{true, OpContinuation, "\xf3\x48\xcd\xc9\xc9\x07\x00\x00"}, // RFC 7692, 7.2.3.4
+			{false, OpText, "Hel"},
+			{true, OpPing, "b"},
+			{true, OpContinuation, "lo"},
+			{true, OpClose, "\x0b\xb8bye"},
+		},
+		messages: []string{"text Hello", "text " + longer, "text Hello hello", "binary ", "text " + strings.Repeat(longer, 4), "binary Hello", "text Hello"},
+		code:     3000,
+		reason:   "bye",
+		deflate:  &Compression{ContextTakeover: true},
+	}
+}()
+
+var talks = map[string]conversation{"plain": talk, "compressed": deflatedTalk}
+
+// config returns the configuration of a Conn for the conversation.
+func (v conversation) config(client bool) connConfig {
+	return connConfig{client: client, deflate: agreed(v.deflate, client)}
+}
+
+// inTalks runs test with every conversation.
+func inTalks(t *testing.T, test func(t *testing.T, talk conversation, client bool, connect connectFunc)) {
+	for name, talk := range talks {
+		t.Run(name, func(t *testing.T) {
+			everywhere(t, func(t *testing.T, client bool, connect connectFunc) { test(t, talk, client, connect) })
+		})
+	}
+}
+
 // pongs are the answers that the conversation calls for.
 func (v conversation) pongs() (all []string) {
 	for _, f := range v.frames {
@@ -60,7 +119,8 @@ func (v conversation) pongs() (all []string) {
 
 func (v conversation) wire(p *peer) (wire []byte) {
 	for _, f := range v.frames {
-		wire = append(wire, p.frame(f.fin, f.op, f.payload)...)
+		h := FrameHeader{Fin: f.fin, RSV1: f.op&deflated != 0, Opcode: f.op &^ deflated}
+		wire = append(wire, rawFrame(h, f.payload, p.client)...)
 	}
 	return wire
 }
@@ -190,11 +250,11 @@ func (v conversation) answers(p *peer, how string) {
 // TestReadSplitAnywhere sends a conversation in two pieces, cut at every place,
 // and byte by byte.
 func TestReadSplitAnywhere(t *testing.T) {
-	everywhere(t, func(t *testing.T, client bool, connect connectFunc) {
+	inTalks(t, func(t *testing.T, talk conversation, client bool, connect connectFunc) {
 		size := len(talk.wire(&peer{t: t, client: !client}))
 		for cut := 0; cut <= size; cut++ {
 			way := readings[cut%len(readings)]
-			c, p := newPeer(t, connect, connConfig{client: client})
+			c, p := newPeer(t, connect, talk.config(client))
 			wire := talk.wire(p)
 			pieces := [][]byte{wire[:cut], wire[cut:]}
 			how := "cut at byte " + strconv.Itoa(cut) + " with " + way.name
@@ -234,11 +294,11 @@ func TestReadSplitHeader(t *testing.T) {
 // TestEOFInsideMessage ends the connection at every byte. What was cut is never
 // taken for a whole message.
 func TestEOFInsideMessage(t *testing.T) {
-	everywhere(t, func(t *testing.T, client bool, connect connectFunc) {
+	inTalks(t, func(t *testing.T, talk conversation, client bool, connect connectFunc) {
 		wire := talk.wire(&peer{t: t, client: !client})
 		for cut := range wire {
 			way := readings[cut%len(readings)]
-			c, p := newPeer(t, connect, connConfig{client: client})
+			c, p := newPeer(t, connect, talk.config(client))
 			r := &reading{c: c}
 			ended := async(func() error { return way.read(r) })
 			async(func() int64 { n, _ := io.Copy(io.Discard, p.nc); return n }) // the Pongs

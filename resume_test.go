@@ -34,19 +34,23 @@ var past = time.Unix(1, 0)
 // of a conversation and, in other runs, after one of them. What is read and
 // answered is the same as without.
 func TestReadDeadlineAnywhere(t *testing.T) {
-	inBothRoles(t, func(t *testing.T, client bool) {
-		for _, way := range readings {
-			size := len(talk.wire(&peer{t: t, client: !client}))
-			for cut := -1; cut < size; cut++ {
-				how := "deadline after byte " + strconv.Itoa(cut) + " with " + way.name
-				if cut < 0 {
-					how = "deadlines after every byte with " + way.name
+	for name, talk := range talks {
+		t.Run(name, func(t *testing.T) {
+			inBothRoles(t, func(t *testing.T, client bool) {
+				for _, way := range readings {
+					size := len(talk.wire(&peer{t: t, client: !client}))
+					for cut := -1; cut < size; cut++ {
+						how := "deadline after byte " + strconv.Itoa(cut) + " with " + way.name
+						if cut < 0 {
+							how = "deadlines after every byte with " + way.name
+						}
+						talk.resumePipe(t, client, cut, how, way.read)
+						talk.resumeTCP(t, client, cut, how, way.read)
+					}
 				}
-				resumePipe(t, client, cut, how, way.read)
-				resumeTCP(t, client, cut, how, way.read)
-			}
-		}
-	})
+			})
+		})
+	}
 }
 
 // pieces cuts wire at one place or, where that is negative, everywhere.
@@ -60,11 +64,11 @@ func pieces(wire []byte, cut int) (all [][]byte) {
 	return all
 }
 
-func resumePipe(t *testing.T, client bool, cut int, how string, read func(*reading) error) {
+func (v conversation) resumePipe(t *testing.T, client bool, cut int, how string, read func(*reading) error) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		c, p := newPeer(t, overPipe, connConfig{client: client})
-		left := pieces(talk.wire(p), cut)
+		c, p := newPeer(t, overPipe, v.config(client))
+		left := pieces(v.wire(p), cut)
 		next := func() {
 			c.SetReadDeadline(time.Now().Add(time.Minute))
 			if len(left) > 0 {
@@ -76,19 +80,19 @@ func resumePipe(t *testing.T, client bool, cut int, how string, read func(*readi
 		r := &reading{c: c, deadline: next}
 		want := len(left)
 		ended := async(func() error { return read(r) })
-		talk.answers(p, how)
+		v.answers(p, how)
 		p.close()
-		talk.check(t, r, <-ended, how)
+		v.check(t, r, <-ended, how)
 		if r.struck != want {
 			t.Fatalf("%s: %d deadlines struck, want %d", how, r.struck, want)
 		}
 	})
 }
 
-func resumeTCP(t *testing.T, client bool, cut int, how string, read func(*reading) error) {
+func (v conversation) resumeTCP(t *testing.T, client bool, cut int, how string, read func(*reading) error) {
 	t.Helper()
-	c, p := newPeer(t, overTCP, connConfig{client: client})
-	left := pieces(talk.wire(p), cut)
+	c, p := newPeer(t, overTCP, v.config(client))
+	left := pieces(v.wire(p), cut)
 	// The deadline strikes when all that was sent has been read.
 	arm := func() {
 		c.SetReadDeadline(time.Time{})
@@ -106,9 +110,9 @@ func resumeTCP(t *testing.T, client bool, cut int, how string, read func(*readin
 	r := &reading{c: c, deadline: arm}
 	want := len(left)
 	ended := async(func() error { return read(r) })
-	talk.answers(p, how)
+	v.answers(p, how)
 	p.close()
-	talk.check(t, r, <-ended, how)
+	v.check(t, r, <-ended, how)
 	if r.struck != want {
 		t.Fatalf("%s: %d deadlines struck, want %d", how, r.struck, want)
 	}

@@ -13,7 +13,7 @@ type Stats struct {
 	MessagesSent, MessagesReceived int64
 	BytesSent, BytesReceived       int64 // of payload, in messages
 
-	// The same bytes as they were on the wire: less where messages have been
+	// The same messages as they were on the wire: less where they have been
 	// compressed.
 	CompressedBytesSent, CompressedBytesReceived int64
 
@@ -31,6 +31,14 @@ type Stats struct {
 // readStats is the receiving half of Stats. One goroutine counts at a time.
 type readStats struct {
 	messages, bytes, compressed, pings atomic.Int64
+}
+
+// countMessage counts a message that has size bytes, and on the wire those of
+// its frames.
+func (in *readHalf) countMessage(size int64) {
+	in.stats.messages.Add(1)
+	in.stats.bytes.Add(size)
+	in.stats.compressed.Add(in.size)
 }
 
 // Stats returns the connection's counts, also after its end. It may be called

@@ -3,6 +3,7 @@ package websocket
 import (
 	"errors"
 	"io"
+	"slices"
 )
 
 // NextWriter begins a message and returns a writer of its payload. op is
@@ -94,10 +95,10 @@ func (w *messageWriter) Close() error {
 		return nil
 	}
 	w.closed = true
+	defer w.release()
 	var rest []byte
 	if w.buf != nil {
 		rest = w.buf.b
-		defer putWriteBuffer(w.buf)
 	}
 	if w.text && !w.checker.complete() {
 		w.abandon()
@@ -111,9 +112,10 @@ func (w *messageWriter) Close() error {
 	if w.deflater == nil {
 		return w.send(true, rest, len(rest))
 	}
-	defer putWriteBuffer(w.deflated)
 	w.deflated.b = w.deflater.finish(w.deflater.write(w.deflated.b, rest))
-	d.end(w.deflater)
+	w.c.out.mu.Lock()
+	w.c.giveDeflater(w.deflater)
+	w.c.out.mu.Unlock()
 	if whole && !d.pays(len(w.deflated.b), len(rest)) {
 		w.deflater = nil
 		return w.send(true, rest, len(rest))
@@ -127,7 +129,9 @@ func (w *messageWriter) begun() bool { return w.op == OpContinuation || w.deflat
 // compress begins to compress the message, of the given size or of any size if
 // that is negative.
 func (w *messageWriter) compress(size int) {
-	w.deflater = w.c.deflate.begin()
+	w.c.out.mu.Lock()
+	w.deflater = w.c.takeDeflater()
+	w.c.out.mu.Unlock()
 	w.deflater.begin(size)
 	w.deflated = getWriteBuffer()
 }
@@ -137,14 +141,18 @@ func (w *messageWriter) sendPart(p []byte) error {
 	if w.deflater == nil {
 		return w.send(false, p, len(p))
 	}
-	w.deflated.b = w.deflater.write(w.deflated.b, p)
-	w.size += len(p)
-	if len(w.deflated.b) <= maxDeflated {
-		return w.err()
+	for part := range slices.Chunk(p, maxAppend) {
+		w.deflated.b = w.deflater.write(w.deflated.b, part)
+		w.size += len(part)
+		if len(w.deflated.b) <= maxDeflated {
+			continue
+		}
+		if err := w.send(false, w.deflated.b, w.size); err != nil {
+			return err
+		}
+		w.deflated.b, w.size = w.deflated.b[:0], 0
 	}
-	err := w.send(false, w.deflated.b, w.size)
-	w.deflated.b, w.size = w.deflated.b[:0], 0
-	return err
+	return w.err()
 }
 
 // send sends a frame of the message.
@@ -159,6 +167,16 @@ func (w *messageWriter) send(fin bool, p []byte, size int) error {
 	h.RSV1 = w.deflater != nil && w.op != OpContinuation
 	w.op = OpContinuation
 	return w.c.writeFrame(h, p, size)
+}
+
+// release gives back the buffers of a message that has ended.
+func (w *messageWriter) release() {
+	for _, b := range []*buffer{w.buf, w.deflated} {
+		if b != nil {
+			putWriteBuffer(b)
+		}
+	}
+	w.buf, w.deflated = nil, nil
 }
 
 // abandon gives up the message.
