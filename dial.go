@@ -41,8 +41,10 @@ type Dialer struct {
 
 	// PingInterval turns keepalive on: a Ping goes out after that long without
 	// input, and where PongTimeout later nothing has come at all the connection
-	// is failed with ErrPeerSilent. It needs somebody to read, and costs neither
-	// a goroutine nor a timer of its own. 0 means no keepalive.
+	// is failed with ErrPeerSilent. It needs somebody to read, and a connection
+	// below that has deadlines, and costs neither a goroutine nor a timer of its
+	// own. Over TLS a record counts once all of it has come. 0 means no
+	// keepalive.
 	PingInterval time.Duration
 
 	// PongTimeout is how long the peer may take to answer, which includes the
