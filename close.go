@@ -5,7 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"runtime"
+	"maps"
 	"strconv"
 	"sync"
 	"unicode/utf8"
@@ -257,10 +257,13 @@ func (c *Conn) CloseNow() error {
 }
 
 // A tracker knows the connections that an Upgrader has made, so that Shutdown
-// can close them. It does not keep them alive.
+// can close them. It does not keep them alive: those that have been dropped by
+// everyone are swept out when their number may have doubled, which costs a
+// handshake less than to be told of each.
 type tracker struct {
 	mu       sync.Mutex
 	conns    map[weak.Pointer[Conn]]struct{}
+	sweepAt  int            // how many conns there are at the next sweep
 	shut     bool           // no more handshakes
 	dropping bool           // and no more connections
 	entering sync.WaitGroup // upgrades under way
@@ -282,8 +285,8 @@ func (t *tracker) enter() bool {
 
 func (t *tracker) leave() { t.entering.Done() }
 
-// add makes c known until it ends or is dropped by everyone. It reports false
-// where Shutdown does not wait for c any more.
+// add makes c known until it ends. It reports false where Shutdown does not
+// wait for c any more.
 func (t *tracker) add(c *Conn) bool {
 	w := weak.Make(c)
 	t.mu.Lock()
@@ -294,19 +297,29 @@ func (t *tracker) add(c *Conn) bool {
 	if t.conns == nil {
 		t.conns = make(map[weak.Pointer[Conn]]struct{})
 	}
+	if len(t.conns) >= t.sweepAt {
+		t.sweep()
+	}
 	t.conns[w] = struct{}{}
 	c.tracker = t
-	runtime.AddCleanup(c, t.forget, w)
 	return true
 }
 
-func (t *tracker) remove(c *Conn) { t.forget(weak.Make(c)) }
-
-func (t *tracker) forget(w weak.Pointer[Conn]) {
+func (t *tracker) remove(c *Conn) {
+	w := weak.Make(c)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	delete(t.conns, w)
 }
+
+// sweep forgets the connections that are no more. The caller holds mu.
+func (t *tracker) sweep() {
+	maps.DeleteFunc(t.conns, func(w weak.Pointer[Conn], _ struct{}) bool { return w.Value() == nil })
+	t.sweepAt = max(2*len(t.conns), minSweep)
+}
+
+// minSweep is how many connections are not worth a sweep.
+const minSweep = 64
 
 // Shutdown ends what u has begun: it refuses new handshakes with status 503,
 // sends [StatusGoingAway] to all connections that u has made, and waits until

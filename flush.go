@@ -310,8 +310,8 @@ func (c *Conn) endWriting(err error) {
 		return
 	}
 	out.err = err
-	for _, turn := range out.line {
-		close(turn)
+	for _, r := range out.line {
+		close(r.done)
 	}
 	if out.head != nil {
 		close(out.head.done)

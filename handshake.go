@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"crypto/fips140"
 	"crypto/sha1"
-	"crypto/tls"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -145,15 +144,16 @@ func isConnectionField(name string) bool {
 // ok is false where it is not a list of one or more tokens or one of them
 // stands twice (4.1, step 10 of the request).
 func parseSubprotocols(lines []string) (protocols []string, ok bool) {
-	seen := make(map[string]bool)
 	for p := range listElements(lines) {
-		if !isToken(p) || seen[p] {
+		if !isToken(p) {
 			return nil, false
 		}
-		seen[p] = true
 		protocols = append(protocols, p)
 	}
-	return protocols, len(lines) == 0 || len(protocols) > 0
+	different := slices.Clone(protocols)
+	slices.Sort(different)
+	different = slices.Compact(different)
+	return protocols, len(different) == len(protocols) && (len(lines) == 0 || len(protocols) > 0)
 }
 
 // chooseSubprotocol returns the first of supported that was offered, or "".
@@ -268,7 +268,7 @@ func (u *Upgrader) Server(nc net.Conn) *Conn {
 	return c
 }
 
-// refuse closes a connection that came too late.
+// refuse drops a connection that is not to be.
 func (c *Conn) refuse() {
 	c.logger = nil // it was never opened
 	c.CloseNow()
@@ -318,13 +318,9 @@ func (u *Upgrader) upgrade(w http.ResponseWriter, r *http.Request) (*Conn, error
 	if refused != nil {
 		return nil, refused.write(w)
 	}
-	cfg := u.config()
-	cfg.subprotocol = agreed.subprotocol
-	if agreed.deflate != nil {
-		cfg.deflate = newMessageDeflate(u.Compression, *agreed.deflate, false)
-	}
-	answer, err := appendAnswer(make([]byte, 0, 512), r.Header.Get("Sec-Websocket-Key"), agreed, w.Header())
-	if err != nil {
+	answer := getWriteBuffer()
+	defer putWriteBuffer(answer)
+	if err := answer.appendAnswer(r.Header.Get("Sec-Websocket-Key"), agreed, w.Header()); err != nil {
 		clear(w.Header()) // the field that may not be written is one of these
 		return nil, internalError(err).write(w)
 	}
@@ -340,15 +336,24 @@ func (u *Upgrader) upgrade(w http.ResponseWriter, r *http.Request) (*Conn, error
 	if err != nil {
 		return nil, internalError(fmt.Errorf("hijacking a %T: %w", w, err)).write(w)
 	}
-	cfg.early = takeEarly(brw)
-	if err := writeAnswer(nc, answer); err != nil {
-		if t, ok := nc.(*tls.Conn); ok {
-			nc = t.NetConn() // whose Close does not wait for an alert to go out
-		}
-		nc.Close()
-		return nil, fmt.Errorf("websocket: %w", err)
+	return u.open(nc, takeEarly(brw), agreed, answer.b)
+}
+
+// open sends the answer and returns the connection that begins with it. All
+// deadlines of the HTTP server are taken from nc.
+func (u *Upgrader) open(nc net.Conn, early []byte, agreed agreement, answer []byte) (*Conn, error) {
+	nc.SetDeadline(time.Time{})
+	cfg := u.config()
+	cfg.early = early
+	cfg.subprotocol = agreed.subprotocol
+	if agreed.deflate != nil {
+		cfg.deflate = newMessageDeflate(u.Compression, *agreed.deflate, false)
 	}
 	c := newConn(nc, cfg)
+	if err := c.writeAnswer(answer); err != nil {
+		c.refuse()
+		return nil, fmt.Errorf("websocket: %w", err)
+	}
 	if !u.untracked && !u.tracker.add(c) {
 		c.refuse()
 		return nil, errShutDown
@@ -462,39 +467,51 @@ func (e *HandshakeError) write(w http.ResponseWriter) error {
 
 // appendAnswer appends the server's opening handshake (4.2.2, step 5) with the
 // given further header fields.
-func appendAnswer(dst []byte, key string, a agreement, further http.Header) ([]byte, error) {
-	dst = append(dst, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"...)
-	dst = appendField(dst, "Sec-WebSocket-Accept", AcceptKey(key))
+func (b *buffer) appendAnswer(key string, a agreement, further http.Header) error {
+	b.b = append(b.b, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"...)
+	b.appendField("Sec-WebSocket-Accept", AcceptKey(key))
 	if a.subprotocol != "" {
-		dst = appendField(dst, "Sec-WebSocket-Protocol", a.subprotocol)
+		b.appendField("Sec-WebSocket-Protocol", a.subprotocol)
 	}
 	if a.deflate != nil {
-		dst = appendField(dst, "Sec-WebSocket-Extensions", a.deflate.String())
+		b.appendField("Sec-WebSocket-Extensions", a.deflate.String())
 	}
-	for _, name := range slices.Sorted(maps.Keys(further)) {
-		values := further[name]
+	if len(further) > 0 {
+		if err := b.appendFields(further); err != nil {
+			return err
+		}
+	}
+	b.b = append(b.b, "\r\n"...)
+	return nil
+}
+
+// appendFields appends header fields of the application, but for those that
+// are not its business.
+func (b *buffer) appendFields(fields http.Header) error {
+	for _, name := range slices.Sorted(maps.Keys(fields)) {
+		values := fields[name]
 		canonical := http.CanonicalHeaderKey(name)
 		if isConnectionField(canonical) {
 			continue
 		}
 		if isHandshakeField(canonical) {
-			return nil, fmt.Errorf("header field %s is for Upgrade to set", name)
+			return fmt.Errorf("header field %s is for Upgrade to set", name)
 		}
 		if err := checkField(name, values); err != nil {
-			return nil, err
+			return err
 		}
 		for _, v := range values {
-			dst = appendField(dst, name, v)
+			b.appendField(name, v)
 		}
 	}
-	return append(dst, "\r\n"...), nil
+	return nil
 }
 
-func appendField(dst []byte, name, value string) []byte {
-	dst = append(dst, name...)
-	dst = append(dst, ": "...)
-	dst = append(dst, value...)
-	return append(dst, "\r\n"...)
+func (b *buffer) appendField(name, value string) {
+	b.b = append(b.b, name...)
+	b.b = append(b.b, ": "...)
+	b.b = append(b.b, value...)
+	b.b = append(b.b, "\r\n"...)
 }
 
 // takeEarly returns what the client has sent after its handshake, and lets go
@@ -506,11 +523,17 @@ func takeEarly(brw *bufio.ReadWriter) []byte {
 	return early
 }
 
-// writeAnswer writes the 101 in one piece. It leaves nc without deadlines,
-// those of the HTTP server included.
-func writeAnswer(nc net.Conn, answer []byte) error {
-	nc.SetWriteDeadline(time.Now().Add(upgradeTimeout))
-	_, err := nc.Write(answer)
-	nc.SetDeadline(time.Time{})
+// writeAnswer writes the 101 in one piece.
+func (c *Conn) writeAnswer(answer []byte) error {
+	if c.raw != nil {
+		n, err := c.tryWrite(answer)
+		if err != nil || n == len(answer) {
+			return err // as always: there is room for so little
+		}
+		answer = answer[n:]
+	}
+	c.nc.SetWriteDeadline(time.Now().Add(upgradeTimeout))
+	defer c.nc.SetWriteDeadline(time.Time{})
+	_, err := c.nc.Write(answer)
 	return err
 }

@@ -193,27 +193,29 @@ func (c *Conn) writeCompressed(op Opcode, p []byte) error {
 	d, out := c.deflate, &c.out
 	b := getWriteBuffer()
 	defer putWriteBuffer(b)
+	f := preparedFrame{FrameHeader{Fin: true, RSV1: true, Opcode: op}, nil, len(p)}
 	if !d.write.takeover {
 		b.b = appendDeflated(b.b, p, d.level, d.write.windowBits)
+		f.p = b.b
+		if !d.pays(len(b.b), len(p)) {
+			f.h.RSV1, f.p = false, p
+		}
+		return c.writeWhole(&f)
 	}
 	out.mu.Lock()
 	defer out.mu.Unlock()
-	if err := c.takeLine(); err != nil {
+	if _, err := c.takeLine(nil); err != nil {
 		return err
 	}
-	if d.write.takeover {
-		out.queueing = true // nothing may come before this message now
-		z := c.takeDeflater()
-		out.mu.Unlock()
-		b.b = z.appendMessage(b.b, p)
-		out.mu.Lock()
-		c.giveDeflater(z)
-		if out.err != nil {
-			return out.err
-		}
+	out.queueing = true // nothing may come before this message now
+	z := c.takeDeflater()
+	out.mu.Unlock()
+	b.b = z.appendMessage(b.b, p)
+	f.p = b.b
+	out.mu.Lock()
+	c.giveDeflater(z)
+	if out.err != nil {
+		return out.err
 	}
-	if !d.pays(len(b.b), len(p)) {
-		return c.writeFrame(FrameHeader{Fin: true, Opcode: op}, p, len(p))
-	}
-	return c.writeFrame(FrameHeader{Fin: true, RSV1: true, Opcode: op}, b.b, len(p))
+	return c.writeFrame(&f)
 }

@@ -361,7 +361,7 @@ func TestPingBehindQueue(t *testing.T) {
 			go readError(c)
 			out := &c.out
 			out.mu.Lock()
-			c.takeLine()
+			c.takeLine(nil)
 			out.queueing = true // as WriteMessage has it while it compresses
 			out.mu.Unlock()
 			if err := c.Enqueue(prepared(t, OpText, []byte("before"))); err != nil {

@@ -23,11 +23,12 @@ type PreparedMessage struct {
 // as it refers to nothing before it.
 type deflateForm struct{ level, windowBits int }
 
-// A preparedFrame is a message as it is sent on a connection.
+// A preparedFrame is a data frame as it is sent on a connection, most often a
+// whole message.
 type preparedFrame struct {
 	h    FrameHeader
 	p    []byte
-	size int // of the message
+	size int // bytes of the message in it: those of p or, with RSV1, p compressed
 }
 
 // NewPreparedMessage returns a message of the given opcode, [OpText] or
@@ -83,17 +84,11 @@ func (c *Conn) WritePrepared(m *PreparedMessage) error {
 		return errBadMessageOpcode
 	}
 	f := m.frame(c.deflate)
-	c.out.mu.Lock()
-	defer c.out.mu.Unlock()
-	if err := c.takeLine(); err != nil {
-		return err
-	}
-	c.windowMoves(f)
-	return c.writeFrame(f.h, f.p, f.size)
+	return c.writeWhole(&f)
 }
 
 // windowMoves notes that f enters the window of the peer past our deflater.
-func (c *Conn) windowMoves(f preparedFrame) {
+func (c *Conn) windowMoves(f *preparedFrame) {
 	if f.h.RSV1 {
 		c.deflate.moved = true
 	}
@@ -128,7 +123,7 @@ func (c *Conn) Enqueue(m *PreparedMessage) error {
 		out.queued += int64(maxHeaderSize + len(f.p))
 		return nil
 	}
-	c.appendPrepared(f)
+	c.appendPrepared(&f)
 	if !out.flushing && c.more.Load() && len(out.frames()) < maxHeld {
 		c.hold()
 	} else {
@@ -138,8 +133,8 @@ func (c *Conn) Enqueue(m *PreparedMessage) error {
 }
 
 // appendPrepared appends a message to the pending buffer, of whatever size.
-func (c *Conn) appendPrepared(f preparedFrame) {
+func (c *Conn) appendPrepared(f *preparedFrame) {
 	c.windowMoves(f)
-	c.out.count(f.h, len(f.p), f.size)
+	c.out.count(f)
 	c.appendFrame(f.h, f.p)
 }

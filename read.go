@@ -114,32 +114,31 @@ func (c *Conn) ReadMessage(dst []byte) (Opcode, []byte, error) {
 	in := &c.in
 	in.lock()
 	defer in.unlock()
-	op, p, err := c.readMessage(dst)
-	if err != nil {
-		return 0, dst, c.readFailed(err)
+	err := c.beginMessage()
+	if err == nil {
+		var p []byte
+		if p, err = c.readMessage(dst); err == nil {
+			return in.opcode, p, nil
+		}
 	}
-	return op, p, nil
+	return 0, dst, c.readFailed(err)
 }
 
-func (c *Conn) readMessage(dst []byte) (Opcode, []byte, error) {
-	in := &c.in
-	if err := c.beginMessage(); err != nil {
-		return 0, nil, err
-	}
-	var err error
-	if in.compressed {
+// readMessage reads the rest of the message and appends it to dst.
+func (c *Conn) readMessage(dst []byte) (_ []byte, err error) {
+	if c.in.compressed {
 		dst, err = c.appendInflated(dst)
 	} else {
 		dst, err = c.appendPayload(dst)
 	}
 	if err != nil {
-		return 0, nil, err
+		return nil, err
 	}
 	if c.ending.Load() {
-		return 0, nil, errEnding
+		return nil, errEnding
 	}
 	c.messageRead()
-	return in.opcode, dst, nil
+	return dst, nil
 }
 
 // appendPayload reads the rest of the message and appends it to dst.
@@ -246,7 +245,7 @@ func (c *Conn) beginMessage() error {
 			return err
 		}
 	}
-	if !in.inControl && in.buf == nil && in.nrest == 0 {
+	if !in.inControl && len(in.data) == 0 && in.nrest == 0 {
 		// The wait for a message, which is what an idle connection does. From
 		// up here it fits in a goroutine's first 2 KiB of stack.
 		if _, err := c.read(nil); err != nil {

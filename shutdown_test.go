@@ -392,7 +392,9 @@ func TestTrackingKeepsNothingAlive(t *testing.T) {
 	limit := time.Now().Add(20 * time.Second)
 	for tracked(&u) > 0 && time.Now().Before(limit) {
 		runtime.GC()
-		runtime.Gosched()
+		u.tracker.mu.Lock()
+		u.tracker.sweep()
+		u.tracker.mu.Unlock()
 	}
 	if left := tracked(&u); left != 0 {
 		t.Fatalf("the Upgrader still knows %d of %d connections that nobody has any more", left, n)
@@ -402,6 +404,21 @@ func TestTrackingKeepsNothingAlive(t *testing.T) {
 	}
 	if err := u.Shutdown(t.Context()); err != nil {
 		t.Errorf("Shutdown returned %v, want nil: there is nothing to do", err)
+	}
+}
+
+// TestTrackingStaysSmall: connections that everyone has let go of do not pile
+// up.
+func TestTrackingStaysSmall(t *testing.T) {
+	var u Upgrader
+	for i := range 10 * minSweep {
+		u.Server(struct{ net.Conn }{})
+		if i%minSweep == 0 {
+			runtime.GC()
+		}
+	}
+	if n := tracked(&u); n > 3*minSweep {
+		t.Errorf("the Upgrader knows %d connections, want %d at most: nearly all are gone", n, 3*minSweep)
 	}
 }
 

@@ -3,6 +3,7 @@ package websocket
 import (
 	"math"
 	"os"
+	"runtime"
 	"sync"
 	"time"
 	"unicode/utf8"
@@ -34,13 +35,14 @@ type writeHalf struct {
 
 	pending  *buffer // frames that no flusher has taken; nil where there are none
 	flushing bool    // somebody has the role of the flusher
+	crowded  bool    // others have written while the last flush was under way
 
 	// The line of those who write messages. Only its head may add data
 	// frames. It does not wait but for the flusher's role, or it is a
 	// NextWriter between its first and last frame.
 	busy bool
-	line []chan struct{} // those behind the head, first come first served
-	head *roleRequest    // the head, while it waits for the role
+	line []*lineRequest // those behind the head, first come first served
+	head *roleRequest   // the head, while it waits for the role
 
 	deadline time.Time // the application's
 	armed    time.Time // what has been set on the connection
@@ -76,6 +78,15 @@ type writeHalf struct {
 	halfClose bool // the flusher is to close this direction when done
 
 	closing closing // see close.go
+}
+
+// A lineRequest is a writer that waits in the line. It wakes as the head, or
+// with an error, or with nothing left to do: who leaves the line appends the
+// small messages that wait in it.
+type lineRequest struct {
+	done     chan struct{}
+	message  preparedFrame // none where that cannot be appended by others
+	appended bool
 }
 
 // A roleRequest is granted with the role of the flusher, or else ended.
@@ -126,50 +137,72 @@ func (c *Conn) WriteMessage(op Opcode, p []byte) error {
 	case c.deflate.compresses(len(p)):
 		return c.writeCompressed(op, p)
 	}
+	return c.writeWhole(&preparedFrame{FrameHeader{Fin: true, Opcode: op}, p, len(p)})
+}
+
+// writeWhole sends a message of one frame when it is its turn.
+func (c *Conn) writeWhole(f *preparedFrame) error {
 	c.out.mu.Lock()
 	defer c.out.mu.Unlock()
-	if err := c.takeLine(); err != nil {
+	if appended, err := c.takeLine(f); appended || err != nil {
 		return err
 	}
-	return c.writeFrame(FrameHeader{Fin: true, Opcode: op}, p, len(p))
+	c.windowMoves(f)
+	return c.writeFrame(f)
 }
 
 // takeLine waits until no other message is being written. The caller holds mu
-// and is the head of the line afterwards, until it calls leaveLine.
-func (c *Conn) takeLine() error {
+// and is the head of the line afterwards, until it calls leaveLine; unless f, the
+// message that it wants to write next, has been appended meanwhile. With nil for
+// f that is left to the caller.
+func (c *Conn) takeLine(f *preparedFrame) (appended bool, err error) {
 	out := &c.out
 	if d := out.deadline; out.err == nil && !d.IsZero() && !time.Now().Before(d) {
 		c.writeFailed(os.ErrDeadlineExceeded)
 	}
 	if out.err != nil {
-		return out.err
+		return false, out.err
 	}
 	if !out.busy {
 		out.busy = true
-		return nil
+		return false, nil
 	}
-	turn := make(chan struct{})
-	out.line = append(out.line, turn)
+	r := &lineRequest{done: make(chan struct{})}
+	if f != nil {
+		r.message = *f
+	}
+	out.line = append(out.line, r)
 	c.watchLine()
 	out.mu.Unlock()
-	<-turn
+	<-r.done
 	out.mu.Lock()
 	c.watchLine()
-	return out.err
+	if r.appended {
+		return true, nil
+	}
+	return false, out.err
 }
 
 // leaveLine lets the next message be written. What was enqueued meanwhile comes
-// first.
+// first. As long as there is room it appends the small messages that wait: to
+// wake one writer after the other, each for a message of its own, would have
+// all of them wait for good.
 func (c *Conn) leaveLine() {
 	out := &c.out
 	c.appendQueue()
 	out.queueing, out.streaming = false, false
-	if len(out.line) == 0 {
-		out.busy = false
-		return
+	for len(out.line) > 0 {
+		r := out.line[0]
+		out.line = out.line[1:]
+		close(r.done)
+		if !r.message.h.Fin || len(r.message.p) > maxAppend || len(out.frames()) > maxPending {
+			return // it is the head now
+		}
+		c.appendPrepared(&r.message)
+		r.appended = true
+		out.crowded = true
 	}
-	close(out.line[0])
-	out.line = out.line[1:]
+	out.line, out.busy = nil, false
 }
 
 // appendQueue appends what has been enqueued.
@@ -178,8 +211,8 @@ func (c *Conn) appendQueue() {
 	if len(out.queue) == 0 {
 		return
 	}
-	for _, f := range out.queue {
-		c.appendPrepared(f)
+	for i := range out.queue {
+		c.appendPrepared(&out.queue[i])
 	}
 	out.queue, out.queued = nil, 0
 	out.turns++
@@ -237,12 +270,11 @@ func (c *Conn) lineTimeout() {
 	}
 }
 
-// writeFrame sends a data frame, which has size bytes of a message in it: those
-// of p or, where h says that, p compressed. The caller holds mu and is the head
-// of the line; after the last frame of its message it is so no more.
-func (c *Conn) writeFrame(h FrameHeader, p []byte, size int) error {
+// writeFrame sends a data frame. The caller holds mu and is the head of the
+// line; after the last frame of its message it is so no more.
+func (c *Conn) writeFrame(f *preparedFrame) error {
 	out := &c.out
-	large := len(p) > maxAppend
+	large := len(f.p) > maxAppend
 	hasRole := false
 	if large || len(out.frames()) > maxPending {
 		if err := c.takeRole(); err != nil {
@@ -250,23 +282,24 @@ func (c *Conn) writeFrame(h FrameHeader, p []byte, size int) error {
 		}
 		hasRole = true
 	}
-	out.fragmented = !h.Fin
-	out.count(h, len(p), size)
+	out.fragmented = !f.h.Fin
+	out.count(f)
 	if large {
-		c.appendHeader(h, len(p))
+		c.appendHeader(f.h, len(f.p))
 		batch := out.take() // before anything can come between header and payload
-		if h.Fin {
+		if f.h.Fin {
 			c.leaveLine()
 		}
-		return c.flush(batch, p)
+		return c.flush(batch, f.p)
 	}
-	c.appendFrame(h, p)
-	if h.Fin {
+	c.appendFrame(f.h, f.p)
+	if f.h.Fin {
 		c.leaveLine()
 	}
 	if !hasRole {
 		switch {
 		case out.flushing:
+			out.crowded = true
 			return nil
 		case c.more.Load() && len(out.frames()) < maxHeld:
 			c.hold()
@@ -274,14 +307,29 @@ func (c *Conn) writeFrame(h FrameHeader, p []byte, size int) error {
 		}
 		out.flushing = true
 	}
+	if out.crowded {
+		c.gather()
+	}
 	return c.flush(out.take(), nil)
 }
 
+// gather lets those who write at the same time append their frames before a
+// batch is taken. The caller has the role of the flusher and holds mu, which is
+// released meanwhile.
+func (c *Conn) gather() {
+	out := &c.out
+	before := len(out.frames())
+	out.mu.Unlock()
+	runtime.Gosched()
+	out.mu.Lock()
+	out.crowded = len(out.frames()) > before
+}
+
 // count counts a data frame that is about to be sent.
-func (out *writeHalf) count(h FrameHeader, length, size int) {
-	out.stats.BytesSent += int64(size)
-	out.stats.CompressedBytesSent += int64(length)
-	if h.Fin {
+func (out *writeHalf) count(f *preparedFrame) {
+	out.stats.BytesSent += int64(f.size)
+	out.stats.CompressedBytesSent += int64(len(f.p))
+	if f.h.Fin {
 		out.stats.MessagesSent++
 	}
 }

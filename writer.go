@@ -24,7 +24,7 @@ func (c *Conn) NextWriter(op Opcode) (io.WriteCloser, error) {
 	}
 	c.out.mu.Lock()
 	defer c.out.mu.Unlock()
-	if err := c.takeLine(); err != nil {
+	if _, err := c.takeLine(nil); err != nil {
 		return nil, err
 	}
 	c.out.queueing, c.out.streaming = true, true
@@ -166,7 +166,7 @@ func (w *messageWriter) send(fin bool, p []byte, size int) error {
 	h := FrameHeader{Fin: fin, Opcode: w.op}
 	h.RSV1 = w.deflater != nil && w.op != OpContinuation
 	w.op = OpContinuation
-	return w.c.writeFrame(h, p, size)
+	return w.c.writeFrame(&preparedFrame{h, p, size})
 }
 
 // release gives back the buffers of a message that has ended.

@@ -1,6 +1,7 @@
 package peers
 
 import (
+	"net"
 	"net/http"
 
 	"github.com/coder/websocket"
@@ -39,7 +40,7 @@ var deflatePeers = []*Peer{
 	{
 		Name: "gws-deflate", Style: "as gws, each message by itself",
 		Module: gwsModule, Kind: Go, Deflate: NoTakeover,
-		Serve: serveHTTP(gwsDeflateHandler(gws.PermessageDeflate{Enabled: true})),
+		Serve: gwsDeflate(gws.PermessageDeflate{Enabled: true}),
 	},
 	{
 		Name: "bun-deflate", Style: "as bun, shared compressor and decompressor",
@@ -60,10 +61,10 @@ var deflatePeers = []*Peer{
 	{
 		Name: "gws-takeover", Style: "as gws, with context takeover",
 		Module: gwsModule, Kind: Go, Deflate: Takeover,
-		Serve: serveHTTP(gwsDeflateHandler(gws.PermessageDeflate{
+		Serve: gwsDeflate(gws.PermessageDeflate{
 			Enabled: true, ServerContextTakeover: true, ClientContextTakeover: true,
 			ServerMaxWindowBits: 15, ClientMaxWindowBits: 15,
-		})),
+		}),
 	},
 	{
 		Name: "bun-takeover", Style: "as bun, dedicated compressor and decompressor",
@@ -75,6 +76,6 @@ func coderDeflateHandler(mode websocket.CompressionMode) http.HandlerFunc {
 	return coderHandler(&websocket.AcceptOptions{CompressionMode: mode}, coderReuseLoop)
 }
 
-func gwsDeflateHandler(o gws.PermessageDeflate) http.HandlerFunc {
-	return gwsHandler(gws.ServerOption{PermessageDeflate: o}, func(c *gws.Conn) { go c.ReadLoop() })
+func gwsDeflate(o gws.PermessageDeflate) func(net.Listener) error {
+	return gwsServe(gws.ServerOption{PermessageDeflate: o}, func(c *gws.Conn) { go c.ReadLoop() })
 }

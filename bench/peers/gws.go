@@ -13,7 +13,7 @@ var gwsPeers = []*Peer{
 	{
 		Name: "gws", Style: "event handler, ReadLoop in a goroutine",
 		Module: gwsModule, Kind: Go, ChecksText: true,
-		Serve:  serveHTTP(gwsHandler(gws.ServerOption{}, func(c *gws.Conn) { go c.ReadLoop() })),
+		Serve:  gwsServe(gws.ServerOption{}, func(c *gws.Conn) { go c.ReadLoop() }),
 		Server: gwsServer,
 		Client: gwsClient,
 		Mask:   func(b []byte, key [4]byte) { gwsMask(b, key[:]) },
@@ -21,13 +21,20 @@ var gwsPeers = []*Peer{
 	{
 		Name: "gws-handler", Style: "event handler, ReadLoop in the handler",
 		Module: gwsModule, Kind: Go, Variant: true, IdleOnly: true,
-		Serve: serveHTTP(gwsHandler(gws.ServerOption{}, (*gws.Conn).ReadLoop)),
+		Serve: gwsServe(gws.ServerOption{}, (*gws.Conn).ReadLoop),
 	},
 	{
 		Name: "gws-lean", Style: "ReadLoop in a goroutine, 256 B read buffer",
 		Module: gwsModule, Kind: Go, Lean: true,
-		Serve: serveHTTP(gwsHandler(gws.ServerOption{ReadBufferSize: 256}, func(c *gws.Conn) { go c.ReadLoop() })),
+		Serve: gwsServe(gws.ServerOption{ReadBufferSize: 256}, func(c *gws.Conn) { go c.ReadLoop() }),
 	},
+}
+
+// gwsServe makes the Upgrader when it serves and not before: one that
+// compresses takes 11 MB, which would make garbage collections rare in the
+// servers of all other libraries.
+func gwsServe(o gws.ServerOption, serve func(*gws.Conn)) func(net.Listener) error {
+	return func(ln net.Listener) error { return serveHTTP(gwsHandler(o, serve))(ln) }
 }
 
 func gwsHandler(o gws.ServerOption, serve func(*gws.Conn)) http.HandlerFunc {
