@@ -48,8 +48,8 @@ const (
 
 func newFaultBench(t *testing.T) *faultBench {
 	b := &faultBench{t: t}
-	b.patient = Upgrader{CloseTimeout: faultPatience}
-	b.quick = Upgrader{CloseTimeout: faultInterval, PingInterval: faultInterval, WriteTimeout: 2 * faultInterval}
+	b.patient = Upgrader{CloseTimeout: faultPatience, Compression: &Compression{ContextTakeover: true}}
+	b.quick = Upgrader{CloseTimeout: faultInterval, PingInterval: faultInterval, WriteTimeout: 2 * faultInterval, Compression: &Compression{ContextTakeover: true}}
 	clientTLS, serverTLS := testTLS()
 	b.dialer = Dialer{TLSConfig: clientTLS, HandshakeTimeout: faultPatience, CloseTimeout: faultPatience}
 	for i := range b.servers {
@@ -104,6 +104,9 @@ func (b *faultBench) run(seed uint64) {
 	defer b.jobs.Delete(key)
 
 	d, kind, url := b.dialer, 0, "ws://example.com"
+	if seed%5 == 0 { // not many: fewer bytes pass the fault by
+		d.Compression = &Compression{ContextTakeover: seed%2 == 0}
+	}
 	if seed%8 == 0 {
 		kind, url = 1, "wss://example.com"
 	}

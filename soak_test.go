@@ -19,6 +19,9 @@ import (
 
 var soak = flag.Duration("soak", 3*time.Second, "how long TestSoak runs")
 
+// soakCompression are the options of clients.
+var soakCompression = []*Compression{nil, {}, {ContextTakeover: true}, {ContextTakeover: true, WindowBits: 9, Threshold: -1}}
+
 // A soakServer is one of the servers that clients connect to. It is shut down
 // some time, and another takes its place.
 type soakServer struct {
@@ -88,7 +91,7 @@ func TestSoak(t *testing.T) {
 // start puts a new server in place i. The last speaks TLS.
 func (s *soakTest) start(i int) {
 	server := &soakServer{soak: s, conns: make(map[*Conn]struct{})}
-	server.upgrader = Upgrader{PingInterval: 50 * time.Millisecond, PongTimeout: time.Minute, MaxQueued: 256 << 10}
+	server.upgrader = Upgrader{PingInterval: 50 * time.Millisecond, PongTimeout: time.Minute, MaxQueued: 256 << 10, Compression: &Compression{ContextTakeover: true}}
 	server.Server = httptest.NewUnstartedServer(server)
 	server.Config.ErrorLog = log.New(io.Discard, "", 0)
 	if i < len(s.servers)-1 {
@@ -186,7 +189,7 @@ func (s *soakTest) connect(seed uint64) {
 
 	i := r.IntN(len(s.servers))
 	clientTLS, _ := testTLS()
-	d := Dialer{TLSConfig: clientTLS, PingInterval: 50 * time.Millisecond, PongTimeout: time.Minute}
+	d := Dialer{TLSConfig: clientTLS, PingInterval: 50 * time.Millisecond, PongTimeout: time.Minute, Compression: soakCompression[r.IntN(len(soakCompression))]}
 	c, _, err := d.Dial(context.Background(), s.servers[i].Load().URL+"?job="+key)
 	if err != nil {
 		// The server is being shut down: it refuses, or nobody listens.
