@@ -140,6 +140,64 @@ func BenchmarkNextReader(b *testing.B) {
 	})
 }
 
+// benchCompressed runs bench without and with context takeover, for messages of
+// 1 KiB as applications send them.
+func benchCompressed(b *testing.B, bench func(b *testing.B, client bool, o Compression, messages [][]byte)) {
+	messages := newCorpus(1).messages(500, 1<<10)
+	for _, mode := range []string{"no takeover", "takeover"} {
+		b.Run(mode, func(b *testing.B) {
+			benchRoles(b, func(b *testing.B, client bool) {
+				b.SetBytes(1 << 10)
+				b.ReportAllocs()
+				bench(b, client, bothModes[mode], messages)
+			})
+		})
+	}
+}
+
+// BenchmarkWriteCompressed reports what fraction of the size remains as ratio.
+func BenchmarkWriteCompressed(b *testing.B) {
+	benchCompressed(b, func(b *testing.B, client bool, o Compression, messages [][]byte) {
+		c := newConn(&memoryConn{}, connConfig{client: client, deflate: agreed(&o, client)})
+		for i := 0; b.Loop(); i++ {
+			if err := c.WriteMessage(OpText, messages[i%len(messages)]); err != nil {
+				b.Fatal(err)
+			}
+		}
+		s := c.Stats()
+		b.ReportMetric(float64(s.CompressedBytesSent)/float64(s.BytesSent), "ratio")
+	})
+}
+
+func BenchmarkReadCompressed(b *testing.B) {
+	benchCompressed(b, func(b *testing.B, client bool, o Compression, messages [][]byte) {
+		// The same messages again and again, each referring to those before:
+		// what goes back over the beginning finds the same as the last time.
+		var wire []byte
+		z := newDeflater(defaultLevel, maxWindowBits)
+		for range 2 {
+			wire = wire[:0]
+			for _, m := range messages {
+				if !o.ContextTakeover {
+					z.forget()
+				}
+				wire = append(wire, rawFrame(FrameHeader{Fin: true, RSV1: true, Opcode: OpText}, string(z.appendMessage(nil, m)), !client)...)
+			}
+		}
+		c := newConn(&memoryConn{input: wire}, connConfig{client: client, deflate: agreed(&o, client)})
+		for _, m := range messages { // what the first would refer to
+			c.deflate.inflater.remember(m)
+		}
+		var buf []byte
+		for b.Loop() {
+			var err error
+			if _, buf, err = c.ReadMessage(buf[:0]); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}
+
 // benchEcho sends messages from a client to a server that echoes them, over
 // TCP, with this many on the way.
 func benchEcho(b *testing.B, size, inFlight int) {
