@@ -66,7 +66,7 @@ func parseVectorFrame(s string) (f vectorFrame, err error) {
 	}
 	if kind == "close" && len(words) > 0 && strings.Trim(words[0], "0123456789") == "" {
 		code := number()
-		f.payload = append(f.payload, payloadItem{'"', []byte{byte(code >> 8), byte(code)}, 1})
+		f.payload = append(f.payload, payloadItem{kind: '"', unit: []byte{byte(code >> 8), byte(code)}, n: 1})
 	}
 	for len(words) > 0 && err == nil {
 		switch w := next(); w {
@@ -94,6 +94,8 @@ func parseVectorFrame(s string) (f vectorFrame, err error) {
 		case "declare":
 			n := number()
 			f.declare = &n
+		case "deflate":
+			f.deflate = true
 		case "fragments":
 			f.fragments = int(number())
 		case "times":
@@ -104,13 +106,15 @@ func parseVectorFrame(s string) (f vectorFrame, err error) {
 			f.payload = append(f.payload, payloadItem{kind: 'h'})
 		case "noise", "prose":
 			f.payload = append(f.payload, payloadItem{kind: w[0], n: int(number())})
+		case "json", "bitmap", "tale", "html", "document":
+			f.payload = append(f.payload, payloadItem{kind: 'd', n: int(number()), doc: w})
 		case "repeat":
 			n := int(number())
 			unit, e := literal(next(), next)
-			f.payload, err = append(f.payload, payloadItem{'"', unit, n}), errors.Join(err, e)
+			f.payload, err = append(f.payload, payloadItem{kind: '"', unit: unit, n: n}), errors.Join(err, e)
 		default:
 			unit, e := literal(w, next)
-			f.payload, err = append(f.payload, payloadItem{'"', unit, 1}), errors.Join(err, e)
+			f.payload, err = append(f.payload, payloadItem{kind: '"', unit: unit, n: 1}), errors.Join(err, e)
 		}
 	}
 	return f, err

@@ -32,7 +32,10 @@ type vectorCase struct {
 	early    bool   // the first frames travel in the packet of the handshake
 	request  []string
 	response []string
-	status   []int // the HTTP answers wanted for request
+	status   []int           // the HTTP answers wanted for request
+	offers   []string        // values of Sec-WebSocket-Extensions for a server
+	accept   []wireExtension // what a client's offer is answered with, the first that suits it
+	takeover string          // whether what we send may refer to messages before: "yes", "no", or "" for both
 	steps    []vectorStep
 	end      []vectorEnding // any of them is right
 	lax      []vectorEnding // any of them is tolerable
@@ -71,6 +74,7 @@ type vectorFrame struct {
 	last      bool    // of a Pong to receive: those before it may come or not
 	form      int     // 16 or 64: the length in that many bits; 0: the shortest
 	declare   *uint64 // the length that the header states, nil for the true one
+	deflate   bool    // the payload is compressed and RSV1 is set
 	fragments int     // bytes of payload a frame, 0 for one frame
 	times     int     // how often it is sent
 	payload   []payloadItem
@@ -78,9 +82,10 @@ type vectorFrame struct {
 
 // A payloadItem is a piece of payload, or a place to cut it.
 type payloadItem struct {
-	kind byte   // '"' bytes repeated, 'n' noise, 'p' prose, '|' cut, 'h' cut and hold back
+	kind byte   // '"' bytes repeated, 'n' noise, 'p' prose, 'd' the next of a document, '|' cut, 'h' cut and hold back
 	unit []byte // of '"'
-	n    int    // repetitions of unit, bytes of noise and prose
+	n    int    // repetitions of unit, bytes of the others
+	doc  string // of 'd': its name
 }
 
 type vectorEnding struct {
@@ -105,6 +110,18 @@ func (v *vectorCase) group() string {
 	g, _, _ := strings.Cut(v.number, ".")
 	return g
 }
+
+// sum adds up the parts of the number, for choices by turns.
+func (v *vectorCase) sum() (n int) {
+	for part := range strings.SplitSeq(v.number, ".") {
+		i, _ := strconv.Atoi(part)
+		n += i
+	}
+	return n
+}
+
+// negotiates reports whether the case is about compression.
+func (v *vectorCase) negotiates() bool { return v.offers != nil || v.accept != nil }
 
 // size is the payload of the case's largest message.
 func (v *vectorCase) size() int {
@@ -342,6 +359,19 @@ func (v *vectorCase) set(key, value string) (err error) {
 	case "response":
 		v.response = append(v.response, value)
 		v.sent = append(v.sent, line)
+	case "offer":
+		v.offers = append(v.offers, value)
+		v.sent = append(v.sent, line)
+	case "accept":
+		var ok bool
+		if v.accept, ok = parseWireExtensions([]string{value}); !ok || v.accept == nil {
+			err = errors.New("want a list of extensions")
+		}
+		v.sent = append(v.sent, line)
+	case "takeover":
+		if v.takeover = value; value != "yes" && value != "no" {
+			err = errors.New("want yes or no")
+		}
 	case "status":
 		for s := range strings.SplitSeq(value, " or ") {
 			n, e := strconv.Atoi(s)
@@ -403,6 +433,14 @@ func (v *vectorCase) complete() error {
 		return errors.New("a response is for a client")
 	case v.response == nil && v.request == nil && v.status != nil:
 		return errors.New("a status without a request")
+	case v.offers != nil && (v.request != nil || v.role == "client"):
+		return errors.New("an offer is for a server, and has no place beside a request")
+	case v.accept != nil && (v.response != nil || v.role == "server"):
+		return errors.New("an answer to an offer is for a client, and has no place beside a response")
+	case v.negotiates() && v.role == "" && (v.offers == nil || v.accept == nil):
+		return errors.New("want an offer for a server and an answer for a client")
+	case v.negotiates() && v.early:
+		return errors.New("what is agreed upon is not known in the packet of the handshake")
 	}
 	for _, e := range v.end {
 		if e.kind == "close" && len(e.codes) != 1 {
