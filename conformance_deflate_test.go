@@ -87,7 +87,7 @@ func (d *wireDeflate) inflate(message []byte) (p []byte, err error) {
 		p, err = flateInflate(history, message)
 	} else {
 		farthest := 0
-		if p, farthest, err = oracleInflate(history, message); farthest > window {
+		if p, farthest, err = oracleInflateUpTo(wireMaxMessage, history, message); farthest > window {
 			return nil, wireViolation(fmt.Sprintf("a back reference over %d bytes with a window of %d (RFC 7692, 7.1.2)", farthest, window))
 		}
 	}

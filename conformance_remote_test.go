@@ -68,6 +68,7 @@ func playRemote(p *report, role string, vectors []*vectorCase, connect connector
 		r = newRun(v, *conformanceSeed, "remote")
 		r.patience, r.hurry = *conformancePatience, min(*conformancePatience, time.Second)
 		r.handshake, r.client = true, role == "server"
+		r.rounds = max(1, min(v.rounds, *conformanceRounds))
 		down, err = connect(r)
 		return r, down, err
 	}

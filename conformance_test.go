@@ -19,6 +19,7 @@ var (
 	conformanceListen   = flag.String("listen", "", "play the conformance cases to the clients that connect to this `address` and echo")
 	conformanceReport   = flag.String("report", "", "write the results of -server or -listen to this `file` as JSON")
 	conformanceMax      = flag.Int("max", 0, "leave out conformance cases with messages of more than this many `bytes`")
+	conformanceRounds   = flag.Int("rounds", 1000, "how often at most -server and -listen repeat the steps of a case that asks for it")
 	conformanceCases    = flag.String("cases", "", "play only the conformance cases with these `numbers`, or that begin with them, such as 5,6.4")
 	conformancePatience = flag.Duration("patience", 5*time.Second, "how long -server and -listen wait for an answer")
 	conformanceSeed     = flag.Uint64("seed", rand.Uint64(), "for the random choices of the conformance cases")

@@ -20,12 +20,17 @@ type oracle struct {
 	pos      int // in bits
 	out      []byte
 	history  []byte
+	limit    int // of bytes in out
 	farthest int // the longest distance
 }
 
-// oracleInflate inflates a message that follows history.
+// oracleInflate inflates a message that follows history, up to 4 MiB.
 func oracleInflate(history, message []byte) (out []byte, farthest int, err error) {
-	o := &oracle{in: message, history: history}
+	return oracleInflateUpTo(4<<20, history, message)
+}
+
+func oracleInflateUpTo(limit int, history, message []byte) (out []byte, farthest int, err error) {
+	o := &oracle{in: message, history: history, limit: limit}
 	defer func() {
 		if r := recover(); r != nil {
 			if r != errOracle {
@@ -150,7 +155,7 @@ func (o *oracle) codes(literal, distance oracleCode) {
 			extra = max(0, (i+1)/2-1)
 		}
 		d := base + o.bits(extra)
-		o.check(d <= len(o.history)+len(o.out) && len(o.out) < 4<<20)
+		o.check(d <= len(o.history)+len(o.out) && len(o.out) < o.limit)
 		o.farthest = max(o.farthest, d)
 		for range length {
 			if i := len(o.out) - d; i >= 0 {
