@@ -30,10 +30,14 @@ type wireRun struct {
 	handshake bool // the connection begins with the opening handshake
 	host      string
 	path      string
+	rounds    int // how often the steps are run
 	chunking  chunking
 	rnd       *rand.Rand
 	patience  time.Duration // for what has to come
 	hurry     time.Duration // for a Close frame that must not wait for more
+
+	deflate *wireDeflate   // nil: nothing is compressed
+	out, in map[string]int // how far the documents have been sent, and wanted back
 
 	reader     wireReader
 	inbox      inbox
@@ -75,6 +79,12 @@ func (e expectation) same(got wireEvent) bool {
 // caseDeadline bounds a case, however slowly its endpoint answers.
 const caseDeadline = 2 * time.Minute
 
+// deadline is caseDeadline, or more for more than some megabytes.
+func (r *wireRun) deadline() time.Duration {
+	const slow = 256 << 10 // bytes a second
+	return max(caseDeadline, time.Duration(r.v.total()/slow)*time.Second)
+}
+
 // run plays the case and closes the connection.
 func (r *wireRun) run() {
 	var reading sync.WaitGroup
@@ -82,12 +92,18 @@ func (r *wireRun) run() {
 	defer r.nc.Close()
 	r.inbox.ready = make(chan struct{}, 1)
 	r.reader = wireReader{br: bufio.NewReader(r.nc), fromClient: !r.client, room: r.v.size()}
-	script := r.compile()
+	var script []wireOp
+	if !r.v.negotiates() {
+		script = r.compile()
+	}
 	r.nc.SetDeadline(time.Now().Add(r.patience))
 	if r.handshake && !r.shakeHands(script) {
 		return
 	}
-	r.nc.SetDeadline(time.Now().Add(caseDeadline))
+	if r.reader.deflate = r.deflate; r.v.negotiates() {
+		script = r.compile()
+	}
+	r.nc.SetDeadline(time.Now().Add(r.deadline()))
 	reading.Go(func() {
 		for e := (wireEvent{}); !e.last(); {
 			r.gate.pass()
@@ -111,12 +127,18 @@ func (r *wireRun) compile() (script []wireOp) {
 			switch steps = steps[1:]; op.kind {
 			case stepSend:
 				for range f.times {
+					f := f.next(r.out)
+					if f.deflate {
+						f.payload = []payloadItem{{kind: '"', unit: r.deflate.compress(f.joined()), n: 1}}
+						f.rsv |= 0x40
+					}
 					chunks = f.appendWire(chunks, r.client, r.rnd)
 				}
 				if f.opcode >= 8 {
 					op.frames = append(op.frames, f)
 				}
 			case stepReceive:
+				f := f.next(r.in)
 				e := expectation{last: f.last}
 				if e.payload = f.joined(); f.opcode == 10 {
 					e.kind = eventPong
@@ -130,6 +152,26 @@ func (r *wireRun) compile() (script []wireOp) {
 		script = append(script, op)
 	}
 	return script
+}
+
+// next returns f with the parts of documents that come next.
+func (f vectorFrame) next(at map[string]int) vectorFrame {
+	f.payload = slices.Clone(f.payload)
+	for i, it := range f.payload {
+		if it.kind != 'd' {
+			continue
+		}
+		document := documents[it.doc]()
+		b := make([]byte, 0, it.n)
+		for len(b) < it.n {
+			from := at[it.doc] % len(document)
+			n := min(it.n-len(b), len(document)-from)
+			b = append(b, document[from:from+n]...)
+			at[it.doc] += n
+		}
+		f.payload[i] = payloadItem{kind: '"', unit: b, n: 1}
+	}
+	return f
 }
 
 // joined is the payload without its cuts.
@@ -192,7 +234,10 @@ func (r *wireRun) pieceSize(n int) int {
 
 // play runs the script until it is through or the connection has ended.
 func (r *wireRun) play(script []wireOp) {
-	for range r.v.rounds {
+	for round := range r.rounds {
+		if round > 0 && r.v.negotiates() && r.ended == nil {
+			script = r.compile() // other parts of the documents, after another history
+		}
 		for _, op := range script {
 			if r.ended != nil {
 				r.early = r.early || op.kind == stepSend
@@ -258,7 +303,7 @@ func (r *wireRun) write(b []byte) {
 
 // writeFrame sends a frame that the script does not hold.
 func (r *wireRun) writeFrame(opcode byte, payload []byte) {
-	f := vectorFrame{opcode: opcode, payload: []payloadItem{{'"', payload, 1}}}
+	f := vectorFrame{opcode: opcode, payload: []payloadItem{{kind: '"', unit: payload, n: 1}}}
 	for _, p := range r.cut(f.appendWire(nil, r.client, r.rnd)) {
 		r.write(p.b)
 	}

@@ -57,6 +57,9 @@ func (r *wireRun) shakeAsClient(early []byte) bool {
 	if lines == nil {
 		lines = plainRequest
 	}
+	for _, offer := range r.v.offers {
+		lines = append(slices.Clip(lines), extensionsField+offer)
+	}
 	r.writeLines(lines, early, strings.NewReplacer("{path}", r.path, "{host}", r.host, "{key}", key))
 
 	resp, err := http.ReadResponse(r.reader.br, &http.Request{Method: "GET"})
@@ -78,7 +81,17 @@ func (r *wireRun) shakeAsClient(early []byte) bool {
 	switch got := resp.StatusCode; {
 	// With steps, how the case goes on says what such an acceptance is worth.
 	case got == 101 && (slices.Contains(want, 101) || len(r.v.steps) > 0):
-		if err := checkResponse(resp, key, lines); err != nil {
+		err := checkResponse(resp, key, lines)
+		if err == nil {
+			var offers []string
+			for _, line := range lines {
+				if offer, ok := strings.CutPrefix(line, extensionsField); ok {
+					offers = append(offers, offer)
+				}
+			}
+			err = r.agree(offers, resp.Header.Values("Sec-WebSocket-Extensions"))
+		}
+		if err != nil {
 			r.note(verdictFailed, "%v", err)
 			return false
 		}
@@ -122,6 +135,14 @@ func (r *wireRun) shakeAsServer(early []byte) bool {
 	if lines == nil {
 		lines = plainResponse
 	}
+	response, err := r.answer(req.Header.Values("Sec-WebSocket-Extensions"))
+	if err != nil {
+		r.note(verdictFailed, "%v", err)
+		return false
+	}
+	if response != "" {
+		lines = append(slices.Clip(lines), extensionsField+response)
+	}
 	r.writeLines(lines, early, strings.NewReplacer("{accept}", accept,
 		"{accept of another key}", wireAccept("x"+r.nonce), "{accept in lower case}", strings.ToLower(accept)))
 	if r.v.end[0].kind != "refused" {
@@ -153,8 +174,10 @@ var (
 	}
 )
 
+const extensionsField = "Sec-WebSocket-Extensions: "
+
 // checkResponse says what is wrong with a server's 101 (4.2.2) to a request of
-// these lines, in which no extension is one that a server could know.
+// these lines, but for its extensions.
 func checkResponse(resp *http.Response, key string, request []string) error {
 	h := resp.Header
 	protocol := h.Values("Sec-WebSocket-Protocol")
@@ -167,8 +190,6 @@ func checkResponse(resp *http.Response, key string, request []string) error {
 		return wireViolation("no Connection: Upgrade in the answer (4.2.2)")
 	case !slices.Equal(h.Values("Sec-WebSocket-Accept"), []string{wireAccept(key)}):
 		return wireViolation(fmt.Sprintf("Sec-WebSocket-Accept is %q for key %q (4.2.2)", h.Values("Sec-WebSocket-Accept"), key))
-	case len(h.Values("Sec-WebSocket-Extensions")) > 0:
-		return wireViolation("an extension that cannot be meant (4.2.2)")
 	case len(protocol) > 0 && !slices.Contains(request, "Sec-WebSocket-Protocol: "+protocol[0]):
 		return wireViolation("a subprotocol that was not offered (4.2.2)")
 	}

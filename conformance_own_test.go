@@ -15,6 +15,7 @@ type ownEndpoint struct {
 	l       net.Listener
 	limit   int64
 	streams bool // the echo is written with NextReader and NextWriter
+	options *Compression
 	ended   chan callerEnd
 }
 
@@ -39,13 +40,21 @@ func newOwnEndpoint(t *testing.T, v *vectorCase, role string) *ownEndpoint {
 	}
 	s := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		// A request that is refused shows in the answer.
-		if c, err := (&Upgrader{ReadLimit: e.limit}).Upgrade(w, r); err == nil {
+		if c, err := e.upgrader().Upgrade(w, r); err == nil {
 			e.echo(c, nil)
 		}
 	})}
 	go s.Serve(l)
 	t.Cleanup(func() { s.Close() })
 	return e
+}
+
+func (e *ownEndpoint) upgrader() *Upgrader {
+	return &Upgrader{ReadLimit: e.limit, Compression: e.options}
+}
+
+func (e *ownEndpoint) dialer() *Dialer {
+	return &Dialer{ReadLimit: e.limit, Compression: e.options}
 }
 
 // connect gives r a connection to an endpoint that echoes. How that ends will
@@ -56,21 +65,46 @@ func (e *ownEndpoint) connect(r *wireRun) (err error) {
 	case !r.handshake:
 		var theirs net.Conn
 		r.nc, theirs = segmentPipe()
-		if e.role == "server" {
-			go e.echo((&Upgrader{ReadLimit: e.limit}).Server(theirs), nil)
-		} else {
-			go e.echo((&Dialer{ReadLimit: e.limit}).Client(theirs), nil)
+		var cfg connConfig
+		if cfg, err = e.negotiate(r); err == nil {
+			go e.echo(newConn(theirs, cfg), nil)
 		}
 	case e.role == "server":
 		r.nc, err = net.Dial("tcp", r.host)
 	default:
 		go func() {
-			c, _, err := (&Dialer{ReadLimit: e.limit}).Dial(context.Background(), "ws://"+r.host+r.path)
+			c, _, err := e.dialer().Dial(context.Background(), "ws://"+r.host+r.path)
 			e.echo(c, err)
 		}()
 		r.nc, err = e.l.Accept()
 	}
 	return err
+}
+
+// negotiate agrees on compression without a handshake.
+func (e *ownEndpoint) negotiate(r *wireRun) (cfg connConfig, err error) {
+	if e.role == "server" {
+		cfg = e.upgrader().config()
+		offers, _ := parseExtensions(r.v.offers)
+		var response []string
+		if p := e.options.accept(offers); p != nil {
+			cfg.deflate = newMessageDeflate(e.options, *p, false)
+			response = []string{p.String()}
+		}
+		return cfg, r.agree(r.v.offers, response)
+	}
+	cfg = e.dialer().config()
+	offer := e.options.offer()
+	response, err := r.answer([]string{offer.String()})
+	if response == "" || err != nil {
+		return cfg, err
+	}
+	list, _ := parseExtensions([]string{response})
+	p, err := checkAccepted(offer, list)
+	if err == nil {
+		cfg.deflate = newMessageDeflate(e.options, *p, true)
+	}
+	return cfg, err
 }
 
 // echo sends back every message until the connection ends, and then looks

@@ -41,7 +41,7 @@ func (r *wireRun) result(how string) caseResult {
 
 func (c caseResult) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "case %s: %s: %s\n  section: RFC 6455, %s\n", c.Case, c.Verdict, c.Title, strings.Join(c.Sections, ", "))
+	fmt.Fprintf(&b, "case %s: %s: %s\n  section: %s\n", c.Case, c.Verdict, c.Title, sectionNames(c.Sections))
 	if c.How != "" {
 		fmt.Fprintf(&b, "  how: %s\n", c.How)
 	}
@@ -65,6 +65,15 @@ func (c caseResult) String() string {
 	return b.String()
 }
 
+// sectionNames names sections, those of RFC 6455 first.
+func sectionNames(sections []string) string {
+	s := strings.Join(sections, ", ")
+	if !strings.HasPrefix(s, "RFC") {
+		s = "RFC 6455, " + s
+	}
+	return s
+}
+
 // A report collects the results of one endpoint. It may be used by several
 // goroutines.
 type report struct {
@@ -77,10 +86,11 @@ type report struct {
 
 // A row counts the verdicts of a group.
 type row struct {
-	OK      int `json:"ok"`
-	Lax     int `json:"lax"`
-	Limited int `json:"limited"`
-	Failed  int `json:"failed"`
+	OK       int `json:"ok"`
+	Lax      int `json:"lax"`
+	Limited  int `json:"limited"`
+	Declined int `json:"declined"`
+	Failed   int `json:"failed"`
 }
 
 // add takes in a result. Of several for the same case the worst counts.
@@ -108,7 +118,7 @@ func (p *report) count() {
 		group, _, _ := strings.Cut(c.Case, ".")
 		for _, g := range []string{group, "all"} {
 			n := p.Groups[g]
-			*[]*int{&n.OK, &n.Lax, &n.Limited, &n.Failed}[c.verdict]++
+			*[]*int{&n.OK, &n.Lax, &n.Limited, &n.Declined, &n.Failed}[c.verdict]++
 			p.Groups[g] = n
 		}
 	}
@@ -120,7 +130,7 @@ func (p *report) table() string {
 	var b strings.Builder
 	w := tabwriter.NewWriter(&b, 0, 8, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintf(&b, "%s\n", p.Endpoint)
-	fmt.Fprintf(w, "group\tok\tlax\tlimited\tfailed\t\n")
+	fmt.Fprintf(w, "group\tok\tlax\tlimited\tdeclined\tfailed\t\n")
 	var groups []string
 	for g := range p.Groups {
 		if g != "all" {
@@ -130,7 +140,7 @@ func (p *report) table() string {
 	sort.Slice(groups, func(i, j int) bool { return lessNumber(groups[i], groups[j]) })
 	for _, g := range append(groups, "all") {
 		n := p.Groups[g]
-		fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%d\t\n", g, n.OK, n.Lax, n.Limited, n.Failed)
+		fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%d\t%d\t\n", g, n.OK, n.Lax, n.Limited, n.Declined, n.Failed)
 	}
 	w.Flush()
 	return b.String()

@@ -2,7 +2,6 @@ package websocket
 
 import (
 	"encoding/binary"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -33,7 +32,10 @@ type vectorCase struct {
 	early    bool   // the first frames travel in the packet of the handshake
 	request  []string
 	response []string
-	status   []int // the HTTP answers wanted for request
+	status   []int           // the HTTP answers wanted for request
+	offers   []string        // values of Sec-WebSocket-Extensions for a server
+	accept   []wireExtension // what a client's offer is answered with, the first that suits it
+	takeover string          // whether what we send may refer to messages before: "yes", "no", or "" for both
 	steps    []vectorStep
 	end      []vectorEnding // any of them is right
 	lax      []vectorEnding // any of them is tolerable
@@ -72,6 +74,7 @@ type vectorFrame struct {
 	last      bool    // of a Pong to receive: those before it may come or not
 	form      int     // 16 or 64: the length in that many bits; 0: the shortest
 	declare   *uint64 // the length that the header states, nil for the true one
+	deflate   bool    // the payload is compressed and RSV1 is set
 	fragments int     // bytes of payload a frame, 0 for one frame
 	times     int     // how often it is sent
 	payload   []payloadItem
@@ -79,9 +82,10 @@ type vectorFrame struct {
 
 // A payloadItem is a piece of payload, or a place to cut it.
 type payloadItem struct {
-	kind byte   // '"' bytes repeated, 'n' noise, 'p' prose, '|' cut, 'h' cut and hold back
+	kind byte   // '"' bytes repeated, 'n' noise, 'p' prose, 'd' the next of a document, '|' cut, 'h' cut and hold back
 	unit []byte // of '"'
-	n    int    // repetitions of unit, bytes of noise and prose
+	n    int    // repetitions of unit, bytes of the others
+	doc  string // of 'd': its name
 }
 
 type vectorEnding struct {
@@ -106,6 +110,18 @@ func (v *vectorCase) group() string {
 	g, _, _ := strings.Cut(v.number, ".")
 	return g
 }
+
+// sum adds up the parts of the number, for choices by turns.
+func (v *vectorCase) sum() (n int) {
+	for part := range strings.SplitSeq(v.number, ".") {
+		i, _ := strconv.Atoi(part)
+		n += i
+	}
+	return n
+}
+
+// negotiates reports whether the case is about compression.
+func (v *vectorCase) negotiates() bool { return v.offers != nil || v.accept != nil }
 
 // size is the payload of the case's largest message.
 func (v *vectorCase) size() int {
@@ -343,6 +359,19 @@ func (v *vectorCase) set(key, value string) (err error) {
 	case "response":
 		v.response = append(v.response, value)
 		v.sent = append(v.sent, line)
+	case "offer":
+		v.offers = append(v.offers, value)
+		v.sent = append(v.sent, line)
+	case "accept":
+		var ok bool
+		if v.accept, ok = parseWireExtensions([]string{value}); !ok || v.accept == nil {
+			err = errors.New("want a list of extensions")
+		}
+		v.sent = append(v.sent, line)
+	case "takeover":
+		if v.takeover = value; value != "yes" && value != "no" {
+			err = errors.New("want yes or no")
+		}
 	case "status":
 		for s := range strings.SplitSeq(value, " or ") {
 			n, e := strconv.Atoi(s)
@@ -404,6 +433,14 @@ func (v *vectorCase) complete() error {
 		return errors.New("a response is for a client")
 	case v.response == nil && v.request == nil && v.status != nil:
 		return errors.New("a status without a request")
+	case v.offers != nil && (v.request != nil || v.role == "client"):
+		return errors.New("an offer is for a server, and has no place beside a request")
+	case v.accept != nil && (v.response != nil || v.role == "server"):
+		return errors.New("an answer to an offer is for a client, and has no place beside a response")
+	case v.negotiates() && v.role == "" && (v.offers == nil || v.accept == nil):
+		return errors.New("want an offer for a server and an answer for a client")
+	case v.negotiates() && v.early:
+		return errors.New("what is agreed upon is not known in the packet of the handshake")
 	}
 	for _, e := range v.end {
 		if e.kind == "close" && len(e.codes) != 1 {
@@ -411,137 +448,4 @@ func (v *vectorCase) complete() error {
 		}
 	}
 	return nil
-}
-
-func parseEnding(s string) (vectorEnding, error) {
-	words := strings.Fields(s)
-	if len(words) == 0 {
-		return vectorEnding{}, errors.New("empty ending")
-	}
-	e := vectorEnding{kind: words[0]}
-	for _, w := range words[1:] {
-		n, err := strconv.Atoi(w)
-		if err != nil && w != "none" {
-			return e, err
-		}
-		e.codes = append(e.codes, n)
-	}
-	want, ok := map[string]bool{"close": true, "reply": true, "fail": true, "eof": false, "lost": false, "refused": false, "accepted": false}[e.kind]
-	if !ok || want != (len(e.codes) > 0) {
-		return e, fmt.Errorf("unknown ending %q", s)
-	}
-	return e, nil
-}
-
-var opcodeWords = map[string]byte{"cont": 0, "text": 1, "binary": 2, "close": 8, "ping": 9, "pong": 10}
-
-func parseVectorFrame(s string) (f vectorFrame, err error) {
-	words, err := splitWords(s)
-	if err != nil || len(words) == 0 {
-		return f, fmt.Errorf("%w: %q", errors.Join(err, errors.New("no frame")), s)
-	}
-	next := func() string {
-		if len(words) == 0 {
-			err = errors.Join(err, errors.New("a word is missing at the end"))
-			return "0"
-		}
-		w := words[0]
-		words = words[1:]
-		return w
-	}
-	number := func() uint64 {
-		n, e := strconv.ParseUint(next(), 10, 64)
-		err = errors.Join(err, e)
-		return n
-	}
-	f.times = 1
-	kind := next()
-	op, ok := opcodeWords[kind]
-	switch {
-	case ok:
-		f.opcode = op
-	case kind == "op":
-		f.opcode = byte(number()) & 0xF
-	case kind == "raw":
-		f.raw = true
-	default:
-		return f, fmt.Errorf("unknown frame %q", kind)
-	}
-	if kind == "close" && len(words) > 0 && strings.Trim(words[0], "0123456789") == "" {
-		code := number()
-		f.payload = append(f.payload, payloadItem{'"', []byte{byte(code >> 8), byte(code)}, 1})
-	}
-	for len(words) > 0 && err == nil {
-		switch w := next(); w {
-		case "more":
-			f.more = true
-		case "last":
-			f.last = true
-		case "rsv1", "rsv2", "rsv3":
-			f.rsv |= 0x40 >> (w[3] - '1')
-		case "masked":
-			f.mask = +1
-		case "unmasked":
-			f.mask = -1
-		case "key":
-			b, e := hex.DecodeString(next())
-			if err = errors.Join(err, e); len(b) == 4 {
-				f.key = (*[4]byte)(b)
-			} else {
-				err = errors.Join(err, errors.New("want a key of four bytes"))
-			}
-		case "len16":
-			f.form = 16
-		case "len64":
-			f.form = 64
-		case "declare":
-			n := number()
-			f.declare = &n
-		case "fragments":
-			f.fragments = int(number())
-		case "times":
-			f.times = int(number())
-		case "|":
-			f.payload = append(f.payload, payloadItem{kind: '|'})
-		case "||":
-			f.payload = append(f.payload, payloadItem{kind: 'h'})
-		case "noise", "prose":
-			f.payload = append(f.payload, payloadItem{kind: w[0], n: int(number())})
-		case "repeat":
-			n := int(number())
-			unit, e := literal(next(), next)
-			f.payload, err = append(f.payload, payloadItem{'"', unit, n}), errors.Join(err, e)
-		default:
-			unit, e := literal(w, next)
-			f.payload, err = append(f.payload, payloadItem{'"', unit, 1}), errors.Join(err, e)
-		}
-	}
-	return f, err
-}
-
-// literal reads "text" or hex DIGITS.
-func literal(w string, next func() string) ([]byte, error) {
-	if w == "hex" {
-		return hex.DecodeString(next())
-	}
-	if !strings.HasPrefix(w, `"`) {
-		return nil, fmt.Errorf("unknown word %q", w)
-	}
-	s, err := strconv.Unquote(w)
-	return []byte(s), err
-}
-
-// splitWords cuts s at blanks outside of quotes.
-func splitWords(s string) (words []string, err error) {
-	for s = strings.TrimLeft(s, " "); s != ""; s = strings.TrimLeft(s, " ") {
-		w, _, _ := strings.Cut(s, " ")
-		if s[0] == '"' {
-			if w, err = strconv.QuotedPrefix(s); err != nil {
-				return nil, err
-			}
-		}
-		words = append(words, w)
-		s = s[len(w):]
-	}
-	return words, nil
 }

@@ -9,13 +9,14 @@ import (
 type verdict int
 
 const (
-	verdictOK      verdict = iota
-	verdictLax             // tolerable, though the RFC asks for something else
-	verdictLimited         // refused with 1009 for its size
+	verdictOK       verdict = iota
+	verdictLax              // tolerable, though the RFC asks for something else
+	verdictLimited          // refused with 1009 for its size
+	verdictDeclined         // no extension was agreed upon, so that there was nothing to test
 	verdictFailed
 )
 
-func (v verdict) String() string { return [...]string{"ok", "lax", "limited", "failed"}[v] }
+func (v verdict) String() string { return [...]string{"ok", "lax", "limited", "declined", "failed"}[v] }
 
 // note lowers the verdict.
 func (r *wireRun) note(v verdict, format string, args ...any) {

@@ -31,12 +31,15 @@ func (f *vectorFrame) appendWire(chunks []chunk, client bool, rnd *rand.Rand) []
 		return f.appendFrame(chunks, f.opcode, f.more, f.payload, client, rnd)
 	}
 	payload := f.joined()
-	op := f.opcode
+	op, frame := f.opcode, *f
 	for {
 		n := min(f.fragments, len(payload))
-		item := payloadItem{'"', payload[:n], 1}
+		item := payloadItem{kind: '"', unit: payload[:n], n: 1}
 		more := f.more || n < len(payload)
-		chunks = f.appendFrame(chunks, op, more, []payloadItem{item}, client, rnd)
+		chunks = frame.appendFrame(chunks, op, more, []payloadItem{item}, client, rnd)
+		if f.deflate {
+			frame.rsv = 0 // RFC 7692, 6.1: the bit is set on the first frame only
+		}
 		if payload, op = payload[n:], 0; len(payload) == 0 {
 			return chunks
 		}
@@ -185,12 +188,14 @@ func (v wireViolation) Error() string { return string(v) }
 type wireReader struct {
 	br         *bufio.Reader
 	fromClient bool
-	room       int // for a message that comes in fragments, to begin with
+	deflate    *wireDeflate // nil: nothing is compressed
+	room       int          // for a message that comes in fragments, to begin with
 
-	opcode  byte // of the message whose fragments are being read, 0 for none
-	message []byte
-	closed  bool
-	keys    [][4]byte // the last masking keys, newest first
+	opcode   byte // of the message whose fragments are being read, 0 for none
+	message  []byte
+	deflated bool // it is compressed
+	closed   bool
+	keys     [][4]byte // the last masking keys, newest first
 }
 
 // wireMaxMessage bounds what a broken endpoint can make us hold.
@@ -232,8 +237,10 @@ func (r *wireReader) frame() (e wireEvent, ok bool, err error) {
 	switch {
 	case r.closed:
 		return e, false, wireViolation("a frame after the Close frame (5.5.1)")
-	case h[0]&0x70 != 0:
+	case h[0]&0x30 != 0 || h[0]&0x40 != 0 && r.deflate == nil:
 		return e, false, wireViolation("a reserved bit is set and no extension was agreed on (5.2)")
+	case h[0]&0x40 != 0 && (control || op == 0):
+		return e, false, wireViolation("RSV1 on a frame that begins no message (RFC 7692, 6)")
 	case op > 2 && op < 8 || op > 10:
 		return e, false, wireViolation(fmt.Sprintf("reserved opcode %d (5.2)", op))
 	case control && !fin:
@@ -302,13 +309,18 @@ func (r *wireReader) frame() (e wireEvent, ok bool, err error) {
 	case 10:
 		return wireEvent{kind: eventPong, payload: payload}, true, nil
 	case 1, 2:
-		r.opcode = op
+		r.opcode, r.deflated = op, h[0]&0x40 != 0
 	}
 	if !fin {
 		return e, false, nil
 	}
 	e = wireEvent{kind: eventMessage, opcode: r.opcode, payload: r.message}
 	r.opcode, r.message = 0, nil
+	if r.deflated {
+		if e.payload, err = r.deflate.inflate(e.payload); err != nil {
+			return e, false, err
+		}
+	}
 	// A large message will be compared, byte by byte, with one that is UTF-8.
 	if e.opcode == 1 && len(e.payload) < 64<<10 && !utf8.Valid(e.payload) {
 		return e, false, wireViolation("text that is not UTF-8 (5.6): " + abbreviate(e.payload))

@@ -5,6 +5,8 @@ import (
 	"compress/flate"
 	"errors"
 	"io"
+	"slices"
+	"sync"
 )
 
 // What the codec is checked against: a decoder that follows RFC 1951 bit by
@@ -18,12 +20,17 @@ type oracle struct {
 	pos      int // in bits
 	out      []byte
 	history  []byte
+	limit    int // of bytes in out
 	farthest int // the longest distance
 }
 
-// oracleInflate inflates a message that follows history.
+// oracleInflate inflates a message that follows history, up to 4 MiB.
 func oracleInflate(history, message []byte) (out []byte, farthest int, err error) {
-	o := &oracle{in: message, history: history}
+	return oracleInflateUpTo(4<<20, history, message)
+}
+
+func oracleInflateUpTo(limit int, history, message []byte) (out []byte, farthest int, err error) {
+	o := &oracle{in: message, history: history, limit: limit}
 	defer func() {
 		if r := recover(); r != nil {
 			if r != errOracle {
@@ -148,7 +155,7 @@ func (o *oracle) codes(literal, distance oracleCode) {
 			extra = max(0, (i+1)/2-1)
 		}
 		d := base + o.bits(extra)
-		o.check(d <= len(o.history)+len(o.out) && len(o.out) < 4<<20)
+		o.check(d <= len(o.history)+len(o.out) && len(o.out) < o.limit)
 		o.farthest = max(o.farthest, d)
 		for range length {
 			if i := len(o.out) - d; i >= 0 {
@@ -160,33 +167,38 @@ func (o *oracle) codes(literal, distance oracleCode) {
 	}
 }
 
-// An oracleCode has the symbols by their codes, with a 1 before the first bit.
-type oracleCode map[int]int
+// An oracleCode has for each length the first code and the symbols of that
+// one and those after it.
+type oracleCode [16]struct {
+	first   int
+	symbols []int
+}
 
-func newOracleCode(o *oracle, lengths []int) oracleCode {
-	c := make(oracleCode)
-	code, space := 0, 0
+func newOracleCode(o *oracle, lengths []int) (c oracleCode) {
+	code, space, all := 0, 0, 0
 	for n := 1; n <= 15; n++ {
 		code <<= 1
+		c[n].first = code
 		for s, l := range lengths {
 			if l == n {
 				o.check(code < 1<<n)
-				c[1<<n|code] = s
+				c[n].symbols = append(c[n].symbols, s)
 				code++
+				all++
 				space += 1 << (15 - n)
 			}
 		}
 	}
-	o.check(space == 1<<15 || len(c) == 0 || len(c) == 1 && space == 1<<14)
+	o.check(space == 1<<15 || all == 0 || all == 1 && space == 1<<14)
 	return c
 }
 
-func (c oracleCode) next(o *oracle) int {
-	code := 1
-	for range 15 {
+func (c *oracleCode) next(o *oracle) int {
+	code := 0
+	for n := 1; n <= 15; n++ {
 		code = code<<1 | o.bits(1)
-		if s, ok := c[code]; ok {
-			return s
+		if i := code - c[n].first; i < len(c[n].symbols) {
+			return c[n].symbols[i]
 		}
 	}
 	o.check(false)
@@ -206,21 +218,30 @@ func flateDeflate(history, message []byte) []byte {
 	return bytes.TrimSuffix(b.Bytes(), []byte("\x00\x00\xff\xff"))
 }
 
+// flateReaders have their windows, which are most of what one costs.
+var flateReaders = sync.Pool{New: func() any { return flate.NewReader(bytes.NewReader(nil)) }}
+
 // flateInflate inflates a message that follows history with compress/flate,
-// as RFC 7692, section 7.2.2, has it.
+// as RFC 7692, section 7.2.2, has it. After the bytes that a message leaves
+// out, another empty block ends the data for good: the end of a message inside a
+// block, which would take those bytes for something else, shows by that.
 func flateInflate(history, message []byte) ([]byte, error) {
-	in := bytes.NewReader(append(bytes.Clone(message), 0, 0, 0xFF, 0xFF))
-	all := bytes.Clone(history)
+	const tail = "\x00\x00\xff\xff\x01\x00\x00\xff\xff"
+	in := bytes.NewReader(slices.Concat(message, []byte(tail)))
+	r := flateReaders.Get().(io.Reader)
+	defer flateReaders.Put(r)
+	var all []byte
 	for {
-		r := flate.NewReaderDict(in, all[max(0, len(all)-1<<15):])
+		before := history
+		if len(all) > 0 {
+			before = slices.Concat(history, all)
+		}
+		r.(flate.Resetter).Reset(in, before[max(0, len(before)-1<<15):])
 		out, err := io.ReadAll(r)
 		all = append(all, out...)
-		switch {
-		case in.Len() == 0 && (err == nil || err == io.ErrUnexpectedEOF), // after 00 00 FF FF
-			in.Len() == 4 && err == nil: // after a block with BFINAL
-			return all[len(history):], nil
-		case err != nil:
-			return nil, err
+		// What is left is nothing, or all of the tail after a block with BFINAL.
+		if err != nil || in.Len() == 0 || in.Len() == len(tail) {
+			return all, err
 		}
 	}
 }

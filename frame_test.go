@@ -222,7 +222,11 @@ var headerRules = []struct {
 	broken  func(h FrameHeader, ctx frameContext) bool
 }{
 	{"5.2", "RSV1, RSV2 and RSV3 are 0 without an extension", errReservedBits,
-		func(h FrameHeader, _ frameContext) bool { return h.RSV1 || h.RSV2 || h.RSV3 }},
+		func(h FrameHeader, ctx frameContext) bool { return h.RSV1 && !ctx.compressed || h.RSV2 || h.RSV3 }},
+	{"RFC 7692, 6.1", "RSV1 is set on the first frame of a message only", errCompressedBit,
+		func(h FrameHeader, ctx frameContext) bool {
+			return ctx.compressed && h.RSV1 && (h.Opcode == 0 || h.Opcode >= 8)
+		}},
 	{"5.2", "opcodes 3 to 7 and 11 to 15 are reserved", errReservedOpcode,
 		func(h FrameHeader, _ frameContext) bool {
 			return bytes.IndexByte([]byte{3, 4, 5, 6, 7, 11, 12, 13, 14, 15}, byte(h.Opcode)) >= 0
@@ -255,6 +259,7 @@ func brokenRules(h FrameHeader, ctx frameContext) (broken []error) {
 // other, as received by a server and, MASK turned over, by a client.
 func TestFrameHeaderCheck(t *testing.T) {
 	fresh, fragmented := frameContext{}, frameContext{fragmented: true}
+	deflate, inDeflate := frameContext{compressed: true}, frameContext{compressed: true, fragmented: true}
 	for _, test := range []struct {
 		section string
 		name    string
@@ -273,12 +278,26 @@ func TestFrameHeaderCheck(t *testing.T) {
 		{"5.5", "Close between fragments", FrameHeader{Fin: true, Opcode: OpClose}, fragmented, nil},
 		{"5.5", "Ping between fragments", FrameHeader{Fin: true, Opcode: OpPing}, fragmented, nil},
 		{"5.5", "Pong between fragments", FrameHeader{Fin: true, Opcode: OpPong}, fragmented, nil},
+		{"RFC 7692, 6", "compressed text in one frame", FrameHeader{Fin: true, RSV1: true, Opcode: OpText}, deflate, nil},
+		{"RFC 7692, 6", "first fragment of compressed binary data", FrameHeader{RSV1: true, Opcode: OpBinary}, deflate, nil},
+		{"RFC 7692, 6", "text that is not compressed", FrameHeader{Fin: true, Opcode: OpText}, deflate, nil},
+		{"RFC 7692, 6", "continuation", FrameHeader{Opcode: OpContinuation}, inDeflate, nil},
+		{"RFC 7692, 6", "Ping between fragments", FrameHeader{Fin: true, Opcode: OpPing}, inDeflate, nil},
 
 		{"5.2", "RSV1", FrameHeader{Fin: true, RSV1: true, Opcode: OpText}, fresh, errReservedBits},
 		{"5.2", "RSV2", FrameHeader{Fin: true, RSV2: true, Opcode: OpText}, fresh, errReservedBits},
 		{"5.2", "RSV3", FrameHeader{Fin: true, RSV3: true, Opcode: OpText}, fresh, errReservedBits},
 		{"5.2", "RSV1 on a continuation", FrameHeader{Fin: true, RSV1: true}, fragmented, errReservedBits},
 		{"5.2", "RSV1 on a Ping", FrameHeader{Fin: true, RSV1: true, Opcode: OpPing}, fresh, errReservedBits},
+		{"5.2", "RSV2 with compression", FrameHeader{Fin: true, RSV2: true, Opcode: OpText}, deflate, errReservedBits},
+		{"5.2", "RSV1 and RSV3 with compression", FrameHeader{Fin: true, RSV1: true, RSV3: true, Opcode: OpText}, deflate, errReservedBits},
+		{"RFC 7692, 6.1", "RSV1 on a continuation", FrameHeader{RSV1: true}, inDeflate, errCompressedBit},
+		{"RFC 7692, 6.1", "RSV1 on the last continuation", FrameHeader{Fin: true, RSV1: true}, inDeflate, errCompressedBit},
+		{"RFC 7692, 6", "RSV1 on a Close", FrameHeader{Fin: true, RSV1: true, Opcode: OpClose}, deflate, errCompressedBit},
+		{"RFC 7692, 6", "RSV1 on a Ping", FrameHeader{Fin: true, RSV1: true, Opcode: OpPing}, deflate, errCompressedBit},
+		{"RFC 7692, 6", "RSV1 on a Pong between fragments", FrameHeader{Fin: true, RSV1: true, Opcode: OpPong}, inDeflate, errCompressedBit},
+		{"5.2", "opcode 3 with RSV1", FrameHeader{Fin: true, RSV1: true, Opcode: 3}, deflate, errReservedOpcode},
+		{"5.4", "compressed text inside a message", FrameHeader{Fin: true, RSV1: true, Opcode: OpText}, inDeflate, errMessageInsideMessage},
 		{"5.2", "opcode 3", FrameHeader{Fin: true, Opcode: 3}, fresh, errReservedOpcode},
 		{"5.2", "opcode 3 inside a message", FrameHeader{Fin: true, Opcode: 3}, fragmented, errReservedOpcode},
 		{"5.2", "opcode 7", FrameHeader{Fin: true, Opcode: 7}, fresh, errReservedOpcode},
@@ -332,8 +351,8 @@ func TestFrameHeaderCheckExhaustive(t *testing.T) {
 	alone := map[error]int{} // how often a rule was broken without any other
 	for b0 := range 256 {
 		for _, v := range lengthVectors {
-			for bits := range 8 {
-				ctx := frameContext{toServer: bits&1 != 0, fragmented: bits&2 != 0}
+			for bits := range 16 {
+				ctx := frameContext{toServer: bits&1 != 0, fragmented: bits&2 != 0, compressed: bits&8 != 0}
 				h, _, _ := ParseFrameHeader([]byte{byte(b0), 0})
 				h.Masked, h.Length = bits&4 != 0, v.length
 

@@ -26,31 +26,45 @@ import (
 // in testdata/interop says which commands it takes and which events it reports.
 type otherPeer struct {
 	*process
-	nginx string // the path of the nginx to put in between, if any
+	nginx       string       // the path of the nginx to put in between, if any
+	relay       *relay       // to put in between, if any
+	compression *Compression // ours
 }
 
 func TestInteropWS(t *testing.T) {
+	node, script := lookForWS(t)
+	testPeer(t, node, script)
+}
+
+func TestInteropPythonWebsockets(t *testing.T) {
+	python, script := lookForWebsockets(t)
+	testPeer(t, python, script)
+}
+
+func lookForWS(t *testing.T) (node, script string) {
+	t.Helper()
 	leaveOutIfShort(t)
-	node := lookFor(t, "node", "apt-get install nodejs npm")
+	node = lookFor(t, "node", "apt-get install nodejs npm")
 	find := exec.Command(node, "-e", `require("ws")`)
 	find.Dir = filepath.Join("testdata", "interop")
 	if find.Run() != nil {
 		notInstalled(t, "npm's ws", "npm install --prefix . --no-save --no-package-lock ws@8")
 	}
-	testPeer(t, node, "testdata/interop/ws_peer.js")
+	return node, "testdata/interop/ws_peer.js"
 }
 
-func TestInteropPythonWebsockets(t *testing.T) {
+func lookForWebsockets(t *testing.T) (python, script string) {
+	t.Helper()
 	leaveOutIfShort(t)
 	// Debian's module is for Debian's interpreter, which need not be the first
 	// in PATH.
 	for _, python := range []string{"python3", "/usr/bin/python3"} {
 		if exec.Command(python, "-c", "import websockets").Run() == nil {
-			testPeer(t, python, "testdata/interop/websockets_peer.py")
-			return
+			return python, "testdata/interop/websockets_peer.py"
 		}
 	}
 	notInstalled(t, "Python's websockets", "apt-get install python3-websockets")
+	panic("unreachable")
 }
 
 // testPeer has a peer, one process for each subtest, talk to this library in
@@ -62,7 +76,7 @@ func testPeer(t *testing.T, interpreter, script string) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			p := otherPeer{start(t, exec.Command(interpreter, script)), ""}
+			p := otherPeer{process: start(t, exec.Command(interpreter, script))}
 			connect := between(t, p)
 			exchange(t, p, connect)
 			failTooBig(t, p, connect)
@@ -70,7 +84,7 @@ func testPeer(t *testing.T, interpreter, script string) {
 		t.Run(name+" through nginx", func(t *testing.T) {
 			t.Parallel()
 			nginx := lookForNginx(t)
-			p := otherPeer{start(t, exec.Command(interpreter, script)), nginx}
+			p := otherPeer{process: start(t, exec.Command(interpreter, script)), nginx: nginx}
 			exchange(t, p, between(t, p))
 		})
 	}
@@ -78,7 +92,7 @@ func testPeer(t *testing.T, interpreter, script string) {
 
 // acceptFrom makes the peer a client. What it returns makes a connection.
 func acceptFrom(t *testing.T, p otherPeer) func(*testing.T) *Conn {
-	upgrader := Upgrader{Subprotocols: []string{"superchat", "chat"}}
+	upgrader := Upgrader{Subprotocols: []string{"superchat", "chat"}, Compression: p.compression}
 	conns := make(chan *Conn, 1)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c, err := upgrader.Upgrade(w, r)
@@ -107,7 +121,7 @@ func acceptFrom(t *testing.T, p otherPeer) func(*testing.T) *Conn {
 func dialTo(t *testing.T, p otherPeer) func(*testing.T) *Conn {
 	p.do("listen", "superchat")
 	url := p.url("127.0.0.1:" + p.event("listening")[0])
-	dialer := Dialer{Subprotocols: []string{"chat", "superchat"}}
+	dialer := Dialer{Subprotocols: []string{"chat", "superchat"}, Compression: p.compression}
 
 	return func(t *testing.T) *Conn {
 		ctx, cancel := context.WithTimeout(t.Context(), interopTimeout)
@@ -124,6 +138,9 @@ func dialTo(t *testing.T, p otherPeer) func(*testing.T) *Conn {
 func (p otherPeer) url(addr string) string {
 	if p.nginx != "" {
 		addr = startNginx(p.t, p.nginx, addr, "", "")
+	}
+	if p.relay != nil {
+		addr = p.relay.start(p.t, addr)
 	}
 	return "ws://" + addr + "/"
 }

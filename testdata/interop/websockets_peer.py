@@ -9,11 +9,13 @@ import json
 import sys
 
 import websockets
+from websockets.extensions import permessage_deflate
 
 MAX_LINE = 1 << 26  # bytes in a command
 
 tasks = set()  # the event loop itself keeps only weak references
 conn = None  # the latest connection
+deflate = {}  # what to agree on for compression, if it is not the default
 
 
 def emit(*event):
@@ -46,16 +48,30 @@ async def use(ws):
     emit("closed", str(ws.close_code), ws.close_reason or "")
 
 
+def compression(factory):
+    if not deflate:
+        return {}
+    return {"compression": None, "extensions": [factory(**deflate)]}
+
+
 async def listen(subprotocol):
     server = await websockets.serve(
-        use, "127.0.0.1", 0, subprotocols=[subprotocol], max_size=None
+        use,
+        "127.0.0.1",
+        0,
+        subprotocols=[subprotocol],
+        max_size=None,
+        **compression(permessage_deflate.ServerPerMessageDeflateFactory),
     )
     emit("listening", str(server.sockets[0].getsockname()[1]))
 
 
 async def connect(url, *subprotocols):
     ws = await websockets.connect(
-        url, subprotocols=subprotocols or None, max_size=None
+        url,
+        subprotocols=subprotocols or None,
+        max_size=None,
+        **compression(permessage_deflate.ClientPerMessageDeflateFactory),
     )
     spawn(use(ws))
 
@@ -84,7 +100,12 @@ async def ping(payload):
 
 
 async def run(command, *args):
-    if command == "listen":
+    if command == "deflate":
+        for end in "server", "client":
+            deflate[end + "_no_context_takeover"] = args[0] != "true"
+            if args[1]:
+                deflate[end + "_max_window_bits"] = int(args[1])
+    elif command == "listen":
         await listen(*args)
     elif command == "connect":
         await connect(*args)

@@ -1,6 +1,8 @@
 // npm's ws as one endpoint, driven by interop_test.go: commands come as lines
 // of JSON on stdin, events leave the same way on stdout. Payloads are base64.
 //
+//   ["deflate", takeover, bits]        what to agree on for compression, from now
+//                                      on; bits may be ""
 //   ["listen", subprotocol]         -> ["listening", port], then ["open", ...]
 //   ["connect", url, subprotocol..] -> ["open", subprotocol]
 //   ["text" | "binary", payload]       one message in one frame
@@ -18,6 +20,7 @@ const emit = (...event) => console.log(JSON.stringify(event));
 const decode = (payload) => Buffer.from(payload, "base64");
 
 let conn; // the latest connection
+let deflate = {}; // options
 
 function use(ws) {
   conn = ws;
@@ -29,10 +32,18 @@ function use(ws) {
 }
 
 const commands = {
+  deflate(takeover, bits) {
+    deflate = { perMessageDeflate: { threshold: 0 } };
+    for (const end of ["server", "client"]) {
+      if (takeover !== "true") deflate.perMessageDeflate[end + "NoContextTakeover"] = true;
+      if (bits) deflate.perMessageDeflate[end + "MaxWindowBits"] = Number(bits);
+    }
+  },
   listen(subprotocol) {
     const server = new WebSocketServer({
       host: "127.0.0.1",
       port: 0,
+      ...deflate,
       handleProtocols: (offered) => offered.has(subprotocol) && subprotocol,
     });
     server.on("listening", () => emit("listening", String(server.address().port)));
@@ -42,7 +53,7 @@ const commands = {
     });
   },
   connect(url, ...subprotocols) {
-    const ws = new WebSocket(url, subprotocols);
+    const ws = new WebSocket(url, subprotocols, deflate);
     use(ws);
     ws.on("open", () => emit("open", ws.protocol));
   },

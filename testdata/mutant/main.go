@@ -16,12 +16,16 @@ import (
 	"rfc6455.example/websocket"
 )
 
+const limit = 64 << 10
+
+var compression = &websocket.Compression{ContextTakeover: true, Threshold: -1}
+
 func main() {
 	flag.IntVar(&websocket.Broken, "broken", 0, "the rule to switch off")
 	url := flag.String("url", "", "connect to this server, again and again, instead of being one")
 	flag.Parse()
 	if *url != "" {
-		d := &websocket.Dialer{ReadLimit: -1}
+		d := &websocket.Dialer{ReadLimit: limit, Compression: compression}
 		for {
 			c, _, err := d.Dial(context.Background(), *url)
 			if errors.Is(err, syscall.ECONNREFUSED) {
@@ -39,7 +43,7 @@ func main() {
 		os.Exit(1)
 	}
 	fmt.Println(l.Addr())
-	u := &websocket.Upgrader{ReadLimit: -1}
+	u := &websocket.Upgrader{ReadLimit: limit, Compression: compression}
 	http.Serve(l, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if c, err := u.Upgrade(w, r); err == nil {
 			echo(c)
