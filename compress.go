@@ -333,7 +333,7 @@ func (f *inflater) remember(message []byte) {
 	if need := len(f.history) + len(message); need > cap(f.history) {
 		// Grow up to what there is room for beside the window, so that not
 		// every message moves it.
-		most := f.window + f.window/8
+		most := f.window + f.window/4
 		if cap(f.history) < most {
 			grown := make([]byte, len(f.history), min(most, max(need, 2*cap(f.history))))
 			copy(grown, f.history)
@@ -370,26 +370,9 @@ func (f *inflater) open(compressed []byte, limit int64) *inflateReader {
 	return &inflateReader{f: f, z: z, left: limit}
 }
 
-// Read returns io.EOF at the end of the message, after which the next one may
-// be begun, and else fails like appendMessage.
-func (r *inflateReader) Read(p []byte) (int, error) {
-	b, err := r.next(len(p))
-	return copy(p, b), err
-}
-
-// skip reads the rest of the message. Its error is nil at the end.
-func (r *inflateReader) skip() error {
-	for {
-		if _, err := r.next(inflateRoom); err == io.EOF {
-			return nil
-		} else if err != nil {
-			return err
-		}
-	}
-}
-
 // next returns up to most bytes of the message, which are good until the next
-// call.
+// call. It returns io.EOF at the end, after which the next message may be begun,
+// and else fails like appendMessage.
 func (r *inflateReader) next(most int) ([]byte, error) {
 	if most == 0 {
 		return nil, nil

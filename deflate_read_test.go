@@ -152,6 +152,10 @@ func TestDeflateText(t *testing.T) {
 				t.Fatalf("the reader yields %q, %v, want %q", b, err, want)
 			}
 		}
+		p.send(p.compressed(OpText, text, 0))
+		if _, b, err := c.ReadMessage([]byte("\xff")); string(b) != "\xff"+text || err != nil {
+			t.Fatalf("ReadMessage appends %q, %v, want %q: what was there before need not be text", b, err, text)
+		}
 	})
 }
 

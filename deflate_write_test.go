@@ -7,7 +7,6 @@ import (
 	"net"
 	"strings"
 	"testing"
-	"unsafe"
 )
 
 // What a Conn sends where compression is agreed upon. The peer inflates with
@@ -271,7 +270,7 @@ func TestDeflatePreparedOnce(t *testing.T) {
 		}
 		for _, payload := range payloads {
 			f := <-payload
-			forms[unsafe.SliceData(f.p)] = true
+			forms[&f.p[0]] = true
 			if f.size != len(text) || f.h.RSV1 != (i < 7) {
 				t.Errorf("with %+v a frame is %+v for a message of %d bytes, want %d and RSV1 where it is long enough", o, f.h, f.size, len(text))
 			}
@@ -289,7 +288,7 @@ func TestDeflatePreparedOnce(t *testing.T) {
 	// Nor is it compressed again where that had no use.
 	m = prepared(t, OpBinary, corpusNoise(1, 10_000))
 	for range 2 {
-		if f := m.frame(agreed(&Compression{}, false)); f.h.RSV1 || unsafe.SliceData(f.p) != unsafe.SliceData(m.payload) {
+		if f := m.frame(agreed(&Compression{}, false)); f.h.RSV1 || &f.p[0] != &m.payload[0] {
 			t.Error("noise is sent compressed, want it as it is")
 		}
 	}

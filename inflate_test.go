@@ -13,6 +13,22 @@ import (
 	"testing/iotest"
 )
 
+func (r *inflateReader) Read(p []byte) (int, error) {
+	b, err := r.next(len(p))
+	return copy(p, b), err
+}
+
+// skip reads the rest of the message. Its error is nil at the end.
+func (r *inflateReader) skip() error {
+	for {
+		if _, err := r.next(inflateRoom); err == io.EOF {
+			return nil
+		} else if err != nil {
+			return err
+		}
+	}
+}
+
 // TestInflateExamples has the examples of RFC 7692, section 7.2.3, and what
 // else is a whole message.
 func TestInflateExamples(t *testing.T) {

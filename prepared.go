@@ -9,8 +9,9 @@ import (
 const defaultMaxQueued = 1 << 20
 
 // A PreparedMessage is a message for many connections: it is checked, and where
-// connections compress also compressed, once for all of them. It may be used by
-// any number of goroutines.
+// connections compress also compressed, once for all of them. Compressed it refers
+// to no other message, and with context takeover the one after it does neither.
+// It may be used by any number of goroutines.
 type PreparedMessage struct {
 	op      Opcode
 	payload []byte
