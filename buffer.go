@@ -4,7 +4,17 @@ import "sync"
 
 // A buffer is pooled memory. Connections hold one only while bytes are in it,
 // so that an idle connection costs none.
-type buffer struct{ b []byte }
+type buffer struct {
+	b     []byte
+	write writeAttempt // of b
+}
+
+// A writeAttempt is what tryWrite and its callback tell each other.
+type writeAttempt struct {
+	n        int
+	err      error
+	callback func(fd uintptr) (done bool)
+}
 
 const (
 	// readBufferSize is how much one read can bring.

@@ -73,7 +73,7 @@ func (c *Conn) passRole() {
 		out.mu.Unlock()
 		var n int
 		if err == nil {
-			n, err = c.tryWrite(batch.b)
+			n, err = c.tryWrite(batch)
 		}
 		out.mu.Lock()
 		if err == nil && n < len(batch.b) {
@@ -173,7 +173,7 @@ func (c *Conn) writeOut(frames *buffer, sent int, p []byte) error {
 	if c.raw != nil && sent == 0 {
 		// The same system call as in Write, from half the depth of stack: a
 		// goroutine that reads and writes gets by with its first 2 KiB.
-		n, err := c.tryWrite(frames.b)
+		n, err := c.tryWrite(frames)
 		if err != nil || n == len(frames.b) {
 			return err
 		}

@@ -336,12 +336,12 @@ func (u *Upgrader) upgrade(w http.ResponseWriter, r *http.Request) (*Conn, error
 	if err != nil {
 		return nil, internalError(fmt.Errorf("hijacking a %T: %w", w, err)).write(w)
 	}
-	return u.open(nc, takeEarly(brw), agreed, answer.b)
+	return u.open(nc, takeEarly(brw), agreed, answer)
 }
 
 // open sends the answer and returns the connection that begins with it. All
 // deadlines of the HTTP server are taken from nc.
-func (u *Upgrader) open(nc net.Conn, early []byte, agreed agreement, answer []byte) (*Conn, error) {
+func (u *Upgrader) open(nc net.Conn, early []byte, agreed agreement, answer *buffer) (*Conn, error) {
 	nc.SetDeadline(time.Time{})
 	cfg := u.config()
 	cfg.early = early
@@ -524,16 +524,16 @@ func takeEarly(brw *bufio.ReadWriter) []byte {
 }
 
 // writeAnswer writes the 101 in one piece.
-func (c *Conn) writeAnswer(answer []byte) error {
+func (c *Conn) writeAnswer(answer *buffer) error {
+	n := 0
 	if c.raw != nil {
-		n, err := c.tryWrite(answer)
-		if err != nil || n == len(answer) {
+		var err error
+		if n, err = c.tryWrite(answer); err != nil || n == len(answer.b) {
 			return err // as always: there is room for so little
 		}
-		answer = answer[n:]
 	}
 	c.nc.SetWriteDeadline(time.Now().Add(upgradeTimeout))
 	defer c.nc.SetWriteDeadline(time.Time{})
-	_, err := c.nc.Write(answer)
+	_, err := c.nc.Write(answer.b[n:])
 	return err
 }

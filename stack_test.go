@@ -1,75 +1,116 @@
+//go:build unix
+
 package websocket
 
 import (
 	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
 	"runtime"
 	"testing"
 )
 
-// TestSmallStacks: a goroutine that echoes a message and waits for the next one
-// gets by with its first 2 KiB of stack. Whatever takes it above that doubles
-// it for good.
+// TestSmallStacks: a goroutine that echoes messages and waits for the next one
+// gets by with its first 2 KiB of stack, and a handler of net/http with 4 KiB.
+// Whatever takes one above that doubles its stack for good.
 func TestSmallStacks(t *testing.T) {
+	leaveOutIfShort(t)
 	if raceDetector || runtime.GOARCH != "amd64" {
 		t.Skip("frames are of other sizes here")
 	}
-	const applicationFrame = 128 // bytes of stack that are the application's
-	loops := map[string]func(c *Conn){
-		"ReadMessage": func(c *Conn) {
-			var own [applicationFrame]byte
-			own[0]++
-			buf := make([]byte, 0, 64)
-			for {
-				op, p, err := c.ReadMessage(buf[:0])
-				if err != nil || c.WriteMessage(op, p) != nil {
-					runtime.KeepAlive(&own)
-					return
-				}
-			}
-		},
-		"NextReader": func(c *Conn) {
-			var own [applicationFrame]byte
-			own[0]++
-			buf := make([]byte, 64)
-			for {
-				op, r, err := c.NextReader()
-				if err != nil {
-					return
-				}
-				n, err := r.Read(buf)
-				if _, end := r.Read(buf[n:]); err != nil || end != io.EOF || c.WriteMessage(op, buf[:n]) != nil {
-					runtime.KeepAlive(&own)
-					return
-				}
-			}
-		},
+	// In a process of its own, where new goroutines do not begin with as much
+	// stack as those before them had.
+	const own = "adaptivestackstart=0"
+	if os.Getenv("GODEBUG") != own {
+		cmd := exec.Command(os.Args[0], "-test.run=^TestSmallStacks$")
+		cmd.Env = append(os.Environ(), "GODEBUG="+own)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		return
 	}
-	for name, loop := range loops {
-		t.Run(name, func(t *testing.T) {
-			const conns = 200
-			client, server := newPair(t, overTCP, connConfig{}) // fills the pools
-			if server.raw == nil {
-				t.Skip("no RawConn on this system")
-			}
+
+	const kib = 1 << 10
+	inGoroutine := func(loop func(c *Conn)) func() *Conn {
+		return func() *Conn {
+			client, server := newPair(t, overTCP, connConfig{})
 			go loop(server)
-			echoOne(t, client)
-			var clients []*Conn
-			var servers []*Conn
-			for range conns {
-				client, server := newPair(t, overTCP, connConfig{})
-				clients, servers = append(clients, client), append(servers, server)
+			return client
+		}
+	}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		c, err := new(Upgrader).Upgrade(w, r)
+		if err == nil {
+			stackOfMessages(c)
+		}
+	}))
+	defer server.Close()
+	for _, style := range []struct {
+		name  string
+		most  int64
+		begin func() *Conn // returns the client of a new echo server
+	}{
+		{"ReadMessage", 2 * kib, inGoroutine(stackOfMessages)},
+		{"NextReader", 2 * kib, inGoroutine(stackOfReaders)},
+		{"in the handler", 4 * kib, func() *Conn {
+			c, _, err := Dial(t.Context(), server.URL)
+			if err != nil {
+				t.Fatal(err)
 			}
+			t.Cleanup(func() { c.CloseNow() })
+			return c
+		}},
+	} {
+		t.Run(style.name, func(t *testing.T) {
+			const conns = 200
+			echoOne(t, style.begin()) // fills the pools
 			before := stackMemory()
-			for i, client := range clients {
-				go loop(servers[i])
+			for range conns {
+				client := style.begin()
 				echoOne(t, client)
 				echoOne(t, client)
 			}
-			if each := (stackMemory() - before) / conns; each > 3<<10 {
-				t.Errorf("a goroutine that waits for a message has %d bytes of stack, want 2048", each)
+			if each := (stackMemory() - before) / conns; each > style.most+kib/2 {
+				t.Errorf("a goroutine that waits for a message has %d bytes of stack, want %d", each, style.most)
 			}
 		})
 	}
+}
+
+// applicationFrame is how much stack the loops below take for themselves, in
+// bytes.
+const applicationFrame = 128
+
+func stackOfMessages(c *Conn) {
+	var own [applicationFrame]byte
+	buf := make([]byte, 0, 64)
+	for {
+		own[0]++
+		op, p, err := c.ReadMessage(buf[:0])
+		if err != nil || c.WriteMessage(op, p) != nil {
+			break
+		}
+	}
+	runtime.KeepAlive(&own)
+}
+
+func stackOfReaders(c *Conn) {
+	var own [applicationFrame]byte
+	buf := make([]byte, 64)
+	for {
+		own[0]++
+		op, r, err := c.NextReader()
+		if err != nil {
+			break
+		}
+		n, err := r.Read(buf)
+		if _, end := r.Read(buf[n:]); err != nil || end != io.EOF || c.WriteMessage(op, buf[:n]) != nil {
+			break
+		}
+	}
+	runtime.KeepAlive(&own)
 }
 
 func echoOne(t *testing.T, client *Conn) {

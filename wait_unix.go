@@ -8,7 +8,6 @@ import (
 	"io"
 	"net"
 	"os"
-	"sync"
 	"syscall"
 )
 
@@ -102,47 +101,35 @@ func (c *Conn) inputWaits() (waits bool) {
 	return waits
 }
 
-// tryWrite writes what can be written of p without waiting, so that a deadline
+// tryWrite writes what can be written of b without waiting, so that a deadline
 // means nothing to it.
-func (c *Conn) tryWrite(p []byte) (n int, err error) {
-	a := writeAttempts.Get().(*writeAttempt)
-	a.p, a.n, a.err = p, 0, nil
-	err = c.raw.Write(a.callback)
-	n = a.n
+func (c *Conn) tryWrite(b *buffer) (n int, err error) {
+	w := &b.write
+	if w.callback == nil {
+		w.callback = b.attemptWrite
+	}
+	w.n, w.err = 0, nil
+	err = c.raw.Write(w.callback)
 	switch {
-	case a.err != nil && a.err != syscall.EAGAIN:
-		err = c.opError("write", a.err)
+	case w.err != nil && w.err != syscall.EAGAIN:
+		err = c.opError("write", w.err)
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		err = nil
 	}
-	a.p = nil
-	writeAttempts.Put(a)
-	return n, err
+	return w.n, err
 }
 
-// A writeAttempt is what tryWrite and its callback tell each other. They are
-// pooled with the callback bound, which would be an allocation each time.
-type writeAttempt struct {
-	p        []byte
-	n        int
-	err      error
-	callback func(fd uintptr) (done bool)
-}
-
-var writeAttempts = sync.Pool{New: func() any {
-	a := new(writeAttempt)
-	a.callback = a.write
-	return a
-}}
-
-func (a *writeAttempt) write(fd uintptr) (done bool) {
-	for a.n < len(a.p) && a.err == nil {
-		n, err := syscall.Write(int(fd), a.p[a.n:])
+// attemptWrite is the callback of tryWrite. It is bound once for a buffer, into
+// write.callback.
+func (b *buffer) attemptWrite(fd uintptr) (done bool) {
+	w := &b.write
+	for w.n < len(b.b) && w.err == nil {
+		n, err := syscall.Write(int(fd), b.b[w.n:])
 		if n > 0 {
-			a.n += n
+			w.n += n
 		}
 		if err != syscall.EINTR {
-			a.err = err
+			w.err = err
 		}
 	}
 	return true

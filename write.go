@@ -273,12 +273,23 @@ func (c *Conn) lineTimeout() {
 // writeFrame sends a data frame. The caller holds mu and is the head of the
 // line; after the last frame of its message it is so no more.
 func (c *Conn) writeFrame(f *preparedFrame) error {
+	batch, p, err := c.appendOrTake(f)
+	if batch == nil {
+		return err
+	}
+	return c.flush(batch, p)
+}
+
+// appendOrTake appends a data frame to the pending buffer. Where it has to be
+// written at once the caller gets the role of the flusher and what to flush; a
+// large payload is not in batch then, but p.
+func (c *Conn) appendOrTake(f *preparedFrame) (batch *buffer, p []byte, err error) {
 	out := &c.out
 	large := len(f.p) > maxAppend
 	hasRole := false
 	if large || len(out.frames()) > maxPending {
 		if err := c.takeRole(); err != nil {
-			return err
+			return nil, nil, err
 		}
 		hasRole = true
 	}
@@ -290,7 +301,7 @@ func (c *Conn) writeFrame(f *preparedFrame) error {
 		if f.h.Fin {
 			c.leaveLine()
 		}
-		return c.flush(batch, f.p)
+		return batch, f.p, nil
 	}
 	c.appendFrame(f.h, f.p)
 	if f.h.Fin {
@@ -300,17 +311,17 @@ func (c *Conn) writeFrame(f *preparedFrame) error {
 		switch {
 		case out.flushing:
 			out.crowded = true
-			return nil
+			return nil, nil, nil
 		case c.more.Load() && len(out.frames()) < maxHeld:
 			c.hold()
-			return nil
+			return nil, nil, nil
 		}
 		out.flushing = true
 	}
 	if out.crowded {
 		c.gather()
 	}
-	return c.flush(out.take(), nil)
+	return out.take(), nil, nil
 }
 
 // gather lets those who write at the same time append their frames before a
