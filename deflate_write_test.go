@@ -204,6 +204,77 @@ func TestDeflateNoise(t *testing.T) {
 	})
 }
 
+// TestDeflateShorter: without context takeover a message is sent compressed if
+// that is shorter, and not if it is as long.
+func TestDeflateShorter(t *testing.T) {
+	inBothRoles(t, func(t *testing.T, client bool) {
+		c, p := newDeflatePeer(t, overTCP, connConfig{client: client}, Compression{Threshold: -1})
+		asLong := 0
+		for n := range 40 {
+			text := strings.Repeat("ab", n/4) + hexNoise(20)[:n]
+			size := len(appendDeflated(nil, []byte(text), defaultLevel, maxWindowBits))
+			if size == len(text) {
+				asLong++
+			}
+			for _, way := range waysToSend {
+				sent := async(func() error { return way.send(c, OpText, []byte(text)) })
+				p.want(OpText, size < len(text), text, fmt.Sprintf("%s of %d bytes, compressed %d", way.name, len(text), size))
+				if err := <-sent; err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		if asLong == 0 {
+			t.Error("no message is as long as its compressed form: the test needs one")
+		}
+	})
+}
+
+// TestDeflateRefersBack: with context takeover a message that is like the one
+// before costs next to nothing, whatever was sent between the two that is not in
+// the window. Behind a prepared message it costs what it did at first.
+func TestDeflateRefersBack(t *testing.T) {
+	everywhere(t, func(t *testing.T, client bool, connect connectFunc) {
+		c, p := newDeflatePeer(t, connect, connConfig{client: client}, Compression{ContextTakeover: true})
+		text := string(newCorpus(1).message(1000))
+		send := func(way wayToSend, op Opcode, compressed bool, text string) int {
+			t.Helper()
+			sent := async(func() error { return way.send(c, op, []byte(text)) })
+			m := p.want(op, compressed, text, way.name)
+			if err := <-sent; err != nil {
+				t.Fatal(err)
+			}
+			return m.size
+		}
+		first := send(waysToSend[0], OpText, true, text)
+		short := func(because string) {
+			t.Helper()
+			for _, way := range waysToSend[:3] {
+				if size := send(way, OpText, true, text); size > first/10 {
+					t.Errorf("%s: the message has %d bytes on the wire, the first time %d, want a tenth: %s", way.name, size, first, because)
+				}
+			}
+		}
+		short("it was sent before")
+		for _, way := range waysToSend {
+			send(way, OpText, false, "short")
+			short("only an uncompressed message was sent since")
+		}
+		noise := string(corpusNoise(1, 500))
+		for _, way := range waysToSend[3:] {
+			send(way, OpBinary, false, noise)
+			short("only a prepared message was sent since, as it is")
+		}
+		for _, way := range waysToSend[3:] {
+			send(way, OpText, true, text)
+			if size := send(waysToSend[0], OpText, true, text); size != first {
+				t.Errorf("behind a prepared message the message has %d bytes on the wire, want %d", size, first)
+			}
+			short("it was sent since the prepared one")
+		}
+	})
+}
+
 // TestDeflateAbandoned: text that is closed inside a character is not sent, and
 // what of it has been compressed is not referred to.
 func TestDeflateAbandoned(t *testing.T) {
