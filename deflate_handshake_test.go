@@ -157,6 +157,41 @@ func TestDeflateDial(t *testing.T) {
 	}
 }
 
+// TestDeflateDirections: what was agreed upon for a direction counts for that,
+// on either side.
+func TestDeflateDirections(t *testing.T) {
+	o := &Compression{ContextTakeover: true}
+	for _, test := range []struct {
+		params         string // of the offer to a server, and of the response to a client
+		server, client direction
+	}{
+		{"server_no_context_takeover", direction{false, 15}, direction{true, 15}},
+		{"client_no_context_takeover", direction{true, 15}, direction{false, 15}},
+		{"server_max_window_bits=9", direction{true, 9}, direction{true, 15}},
+		{"client_max_window_bits=9", direction{true, 15}, direction{true, 9}},
+		{"server_no_context_takeover; client_max_window_bits=10", direction{false, 15}, direction{true, 10}},
+	} {
+		server, results := startUpgrades(t, (&Upgrader{Compression: o}).Upgrade)
+		server.Start()
+		header := "Sec-WebSocket-Extensions: permessage-deflate; " + test.params + "\r\n"
+		dialRaw(t, server.Listener.Addr().String()).send(t, editRequest(t, "Upgrade:", header+"Upgrade:"))
+		c := (<-results).conn
+		defer c.CloseNow()
+		if d := c.deflate; d.write != test.server || d.read != test.client {
+			t.Errorf("%s: the server writes with %v and reads with %v, want %v and %v", test.params, d.write, d.read, test.server, test.client)
+		}
+		raw := startRaw(t, answer(t, strings.Replace(sampleAnswer, "\r\n\r\n", "\r\n"+header+"\r\n", 1)))
+		c, _, err := (&Dialer{Compression: o}).Dial(t.Context(), raw.url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.CloseNow()
+		if d := c.deflate; d.write != test.client || d.read != test.server {
+			t.Errorf("%s: the client writes with %v and reads with %v, want %v and %v", test.params, d.write, d.read, test.client, test.server)
+		}
+	}
+}
+
 // TestDeflateEndToEnd: from Dial to Upgrade, through a redirect, with every
 // choice of options on both sides, messages arrive, and compressed where both
 // sides want that.

@@ -159,6 +159,23 @@ func TestDeflateThresholdOfStream(t *testing.T) {
 	}
 }
 
+// TestDeflateBegunPlain: a message of which a part has left is not compressed any
+// more, however long it becomes.
+func TestDeflateBegunPlain(t *testing.T) {
+	inBothRoles(t, func(t *testing.T, client bool) {
+		c, p := newDeflatePeer(t, overTCP, connConfig{client: client}, Compression{Threshold: 50_000})
+		text := repetitive(1, 200_000)
+		w := nextWriter(t, c, OpText)
+		<-writing(t, w, text[:40_000])
+		<-writing(t, w, text[40_000:150_000])
+		<-writing(t, w, text[150_000:])
+		if err := w.Close(); err != nil {
+			t.Fatal(err)
+		}
+		p.want(OpText, false, text, "its first frame was not compressed")
+	})
+}
+
 // TestDeflateEmpty: where every message is compressed, those of few bytes are
 // so with context takeover, and sent as they are where that is shorter.
 func TestDeflateEmpty(t *testing.T) {
