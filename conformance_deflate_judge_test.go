@@ -116,22 +116,24 @@ func TestVerdictsNegotiation(t *testing.T) {
 		{name + "; server_max_window_bits=10", name + "; server_max_window_bits=11", "not the server_max_window_bits"},
 		{name + "; server_no_context_takeover", name, "not server_no_context_takeover"},
 		{name + "; server_no_context_takeover, " + name, name, ""},
+		{name + "; server_max_window_bits=15", name + "; server_max_window_bits=15", ""},
+		{name + "; server_max_window_bits=15", name, "lax"},
 	} {
 		r := newRun(oneVector(t, "case: 1.1 A\nsection: 9\nrole: server\noffer: "+test.offers+"\nend: close 1000"), 1, "")
 		var response []string
 		if test.response != "" {
 			response = []string{test.response}
 		}
-		got := ""
-		if err := r.agree(r.v.offers, response); err != nil {
+		got, err := "", r.agree(r.v.offers, response)
+		if err != nil {
 			got = err.Error()
-		} else if r.verdict == verdictDeclined {
-			got = "declined"
+		} else if r.verdict != verdictOK {
+			got = r.verdict.String()
 		}
 		if (test.want == "") != (got == "") || !strings.Contains(got, test.want) {
 			t.Errorf("%q answered with %q: want %q, got %q", test.offers, test.response, test.want, got)
 		}
-		if (r.deflate != nil) != (test.want == "" && test.response != "") {
+		if (r.deflate != nil) != (err == nil && test.response != "") {
 			t.Errorf("%q answered with %q: compression is %v", test.offers, test.response, r.deflate)
 		}
 	}

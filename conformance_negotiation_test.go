@@ -142,8 +142,15 @@ func (r *wireRun) agree(ours, theirs []string) error {
 	}
 	why := ""
 	for _, offer := range offers {
+		full := offer.serverBits == 15 && response.serverBits == 0 // which makes no difference
+		if full {
+			offer.serverBits = 0
+		}
 		if why = offer.permits(response); why != "" {
 			continue
+		}
+		if full {
+			r.note(verdictLax, "the response has no server_max_window_bits, which was asked for (RFC 7692, 7.1.2.1): %q", theirs)
 		}
 		d := newWireDeflate(response, true, r.rnd)
 		if !r.v.suits(d) {
