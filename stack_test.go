@@ -4,6 +4,7 @@ package websocket
 
 import (
 	"io"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -66,15 +67,21 @@ func TestSmallStacks(t *testing.T) {
 		t.Run(style.name, func(t *testing.T) {
 			const conns = 200
 			echoOne(t, style.begin()) // fills the pools
-			before := stackMemory()
-			for range conns {
-				client := style.begin()
-				echoOne(t, client)
-				echoOne(t, client)
+			each := int64(math.MaxInt64)
+			// On a busy machine the scheduler interrupts goroutines, for which it
+			// uses their stacks: the best of some rounds counts.
+			for range 10 {
+				before := stackMemory()
+				for range conns {
+					client := style.begin()
+					echoOne(t, client)
+					echoOne(t, client)
+				}
+				if each = min(each, (stackMemory()-before)/conns); each <= style.most+kib/2 {
+					return
+				}
 			}
-			if each := (stackMemory() - before) / conns; each > style.most+kib/2 {
-				t.Errorf("a goroutine that waits for a message has %d bytes of stack, want %d", each, style.most)
-			}
+			t.Errorf("a goroutine that waits for a message has %d bytes of stack, want %d", each, style.most)
 		})
 	}
 }
