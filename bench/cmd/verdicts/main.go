@@ -3,7 +3,7 @@
 //
 //	go run ./cmd/verdicts
 //
-// It takes about a minute and a half. A server that a case brings to its end
+// It takes some minutes. A server that a case brings to its end
 // is started again, and the table says how many cases did.
 package main
 
@@ -29,7 +29,8 @@ import (
 
 var groups = map[string]string{
 	"1": "framing", "2": "Ping and Pong", "3": "reserved bits", "4": "opcodes", "5": "fragmentation", "6": "UTF-8",
-	"7": "closing", "9": "large messages", "10": "fragments by size", "20": "beyond that suite",
+	"7": "closing", "9": "large messages", "10": "fragments by size",
+	"12": "compressed messages", "13": "parameters of compression", "20": "beyond that suite",
 }
 
 // A verdict is what the runner reports of a peer.
@@ -62,12 +63,13 @@ func (c counts) sum() (n int) {
 func main() {
 	log.SetFlags(0)
 	log.SetPrefix("verdicts: ")
-	names := flag.String("peers", "ours,gorilla,coder,gobwas-util,gws", "`names` of peers, by commas; go run ./cmd/echo -list shows them")
+	names := flag.String("peers", "ours-takeover,gorilla-deflate,coder-takeover,gobwas-util,gws-takeover", "`names` of peers, by commas; go run ./cmd/echo -list shows them")
+	rounds := flag.Int("rounds", 20, "how often `at most` a case that is made of a thousand messages does one of them")
 	reports := flag.String("reports", "", "keep the runner's reports in this `directory`")
 	flag.Parse()
 	dir, err := os.MkdirTemp("", "verdicts-")
 	if err == nil {
-		err = run(strings.Split(*names, ","), dir, cmp.Or(*reports, dir))
+		err = run(strings.Split(*names, ","), dir, cmp.Or(*reports, dir), *rounds)
 		os.RemoveAll(dir)
 	}
 	if err != nil {
@@ -75,7 +77,7 @@ func main() {
 	}
 }
 
-func run(names []string, dir, reports string) error {
+func run(names []string, dir, reports string, rounds int) error {
 	echo := filepath.Join(dir, "echo")
 	if out, err := exec.Command("go", "build", "-o", echo, "rfc6455.example/websocket/bench/cmd/echo").CombinedOutput(); err != nil {
 		return fmt.Errorf("%w\n%s", err, out)
@@ -96,7 +98,7 @@ func run(names []string, dir, reports string) error {
 			return err
 		}
 		log.Println("playing the cases to", name)
-		v, err := play(name, echo, report)
+		v, err := play(name, echo, report, rounds)
 		if err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
@@ -125,14 +127,14 @@ func run(names []string, dir, reports string) error {
 }
 
 // play plays the cases to one peer.
-func play(name, echo, report string) (*verdict, error) {
+func play(name, echo, report string, rounds int) (*verdict, error) {
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
 	addr, ends, err := serve(ctx, echo, name)
 	if err != nil {
 		return nil, err
 	}
-	runner := exec.Command("go", "test", "-run=^TestConformance$", "rfc6455.example/websocket", "-server=ws://"+addr+"/", "-report="+report)
+	runner := exec.Command("go", "test", "-run=^TestConformance$", "rfc6455.example/websocket", "-server=ws://"+addr+"/", "-report="+report, fmt.Sprint("-rounds=", rounds))
 	out, _ := runner.CombinedOutput() // that a case has failed is an error, too
 	stop()
 	v := &verdict{ends: <-ends}
