@@ -144,6 +144,43 @@ func TestDeflateCloseInsideMessage(t *testing.T) {
 	})
 }
 
+// TestDeflateCloseWhileCompressing: a message that is being compressed when the
+// Close frame is queued is not sent behind it.
+func TestDeflateCloseWhileCompressing(t *testing.T) {
+	text := []byte(hexNoise(1 << 20))
+	inBothRoles(t, func(t *testing.T, client bool) {
+		for range 50 {
+			c, p := newDeflatePeer(t, overTCP, connConfig{client: client}, Compression{ContextTakeover: true})
+			sent := async(func() error { return c.WriteMessage(OpBinary, text) })
+			waitUntil(t, "the message is compressed", inState(c, func(out *writeHalf) bool { return out.queueing }))
+			closed := async(c.Close)
+			h, _, err := p.readFrame()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if h.Opcode == OpBinary {
+				c.CloseNow() // it was faster
+				<-closed
+				<-sent
+				continue
+			}
+			if err := <-sent; !errors.Is(err, net.ErrClosed) {
+				t.Fatalf("WriteMessage returned %v, want net.ErrClosed", err)
+			}
+			p.send(p.frame(true, OpClose, "\x03\xe8"))
+			p.waitSent()
+			p.closeWrite()
+			p.wantEOF("nothing follows a Close frame")
+			if err := <-closed; err != nil {
+				t.Errorf("Close returned %v, want nil", err)
+			}
+			wantNoDeflate(t, c, "the connection has ended")
+			return
+		}
+		t.Error("a message of 2 MiB was never being compressed when Close was called")
+	})
+}
+
 // TestDeflateCloseBesideWriter closes while messages are compressed and others
 // enqueued. It is for the race detector.
 func TestDeflateCloseBesideWriter(t *testing.T) {
