@@ -9,13 +9,6 @@ type buffer struct {
 	write writeAttempt // of b
 }
 
-// A writeAttempt is what tryWrite and its callback tell each other.
-type writeAttempt struct {
-	n        int
-	err      error
-	callback func(fd uintptr) (done bool)
-}
-
 const (
 	// readBufferSize is how much one read can bring.
 	readBufferSize = 32 << 10

@@ -22,10 +22,10 @@ import (
 // whatever had been reached, and the next call goes on from there.
 
 // A readHalf is the receiving direction of a Conn. But for limit and deadline
-// it belongs to the goroutine that holds turn.
+// it belongs to the goroutine whose turn it is.
 type readHalf struct {
-	turn chan struct{} // holds an element while a goroutine reads
-	err  error         // what every read returns from now on
+	turn       // of the goroutine that reads
+	err  error // what every read returns from now on
 
 	// Bytes that have been read from the connection. Where buf is nil, those
 	// that remain, less than a header, are in rest.
@@ -84,7 +84,6 @@ type readHalf struct {
 }
 
 func (in *readHalf) init(c *Conn, early []byte) {
-	in.turn = make(chan struct{}, 1)
 	in.attempt = c.attemptRead
 	if len(early) > 0 {
 		in.buf = getReadBuffer()
@@ -94,9 +93,6 @@ func (in *readHalf) init(c *Conn, early []byte) {
 		in.data = in.buf.b[:copy(in.buf.b, early)]
 	}
 }
-
-func (in *readHalf) lock()   { in.turn <- struct{}{} }
-func (in *readHalf) unlock() { <-in.turn }
 
 // ReadMessage reads the next message and appends its payload to dst, which
 // may be nil. It returns the message's opcode, [OpText] or [OpBinary], and the
@@ -148,16 +144,21 @@ func (c *Conn) appendPayload(dst []byte) ([]byte, error) {
 	dst = append(dst, in.saved...)
 	in.saved = nil
 	for {
-		if len(dst) == cap(dst) && in.remaining > 0 {
-			// Room for the rest of the frame, but for no more than what has
-			// come already or a buffer's worth: its length is only a claim.
-			room := max(len(dst)-start, readBufferSize)
-			dst = slices.Grow(dst, int(min(in.remaining, int64(room))))
-		}
-		n, err := c.readPart(dst[len(dst):cap(dst)])
-		dst = dst[:len(dst)+n]
+		err := c.toPayload()
 		if err == io.EOF {
 			return dst, nil
+		}
+		if err == nil {
+			if len(dst) == cap(dst) {
+				// Room for the rest of the frame, but for no more than what
+				// has come already or a buffer's worth: its length is only a
+				// claim.
+				room := max(len(dst)-start, readBufferSize)
+				dst = slices.Grow(dst, int(min(in.remaining, int64(room))))
+			}
+			var n int
+			n, err = c.readPayload(dst[len(dst):cap(dst)])
+			dst = dst[:len(dst)+n]
 		}
 		if err != nil {
 			if errors.Is(err, os.ErrDeadlineExceeded) {
@@ -306,6 +307,12 @@ func (c *Conn) readPart(p []byte) (n int, err error) {
 	if err := c.toPayload(); err != nil || len(p) == 0 {
 		return 0, err
 	}
+	return c.readPayload(p)
+}
+
+// readPayload reads payload of the frame under way into p: at least one byte,
+// of which each is to come yet.
+func (c *Conn) readPayload(p []byte) (n int, err error) {
 	if len(c.in.data) == 0 && min(int64(len(p)), c.in.remaining) >= directSize {
 		n, err = c.readDirect(p)
 	} else {

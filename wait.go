@@ -87,14 +87,17 @@ func (e ioError) Unwrap() error { return e.error }
 // room returns the free part of the read buffer, behind what is left in it,
 // and takes a buffer where there is none.
 func (in *readHalf) room() []byte {
+	left := in.data
 	if in.buf == nil {
-		in.buf = getReadBuffer()
-		in.data = in.buf.b[:copy(in.buf.b, in.rest[:in.nrest])]
+		in.buf, left = getReadBuffer(), in.rest[:in.nrest]
 		in.nrest = 0
-	} else {
-		in.data = in.buf.b[:copy(in.buf.b, in.data)]
 	}
-	return in.buf.b[len(in.data):]
+	n := 0
+	if len(left) > 0 { // most often not
+		n = copy(in.buf.b, left)
+	}
+	in.data = in.buf.b[:n]
+	return in.buf.b[n:]
 }
 
 // giveBack returns the read buffer to its pool. What is left in it, less than
@@ -103,7 +106,9 @@ func (in *readHalf) giveBack() {
 	if in.buf == nil {
 		return
 	}
-	in.nrest = copy(in.rest[:], in.data)
+	if len(in.data) > 0 {
+		in.nrest = copy(in.rest[:], in.data)
+	}
 	putReadBuffer(in.buf)
 	in.buf, in.data = nil, nil
 }

@@ -16,6 +16,8 @@ func (c *Conn) inputWaits() bool { return false }
 
 // Without a RawConn none of these is ever called.
 
+type writeAttempt struct{}
+
 func (c *Conn) readRaw([]byte) (int, error)   { panic("websocket: no RawConn") }
 func (c *Conn) tryWrite(*buffer) (int, error) { panic("websocket: no RawConn") }
 func (c *Conn) attemptRead(uintptr) (ok bool) { panic("websocket: no RawConn") }

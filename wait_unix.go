@@ -61,20 +61,20 @@ func (c *Conn) attemptRead(fd uintptr) (done bool) {
 	if p == nil {
 		p = in.room()
 	}
-	n, err := syscall.Read(int(fd), p)
-	for err == syscall.EINTR {
-		n, err = syscall.Read(int(fd), p)
+	n, errno := socketRead(fd, p)
+	for errno == syscall.EINTR {
+		n, errno = socketRead(fd, p)
 	}
 	switch {
-	case err == syscall.EAGAIN:
+	case errno == syscall.EAGAIN:
 		in.giveBack()
 		c.settleDebts()
 		if in.keepalive != nil {
 			in.keepalive.foundEmpty = true
 		}
 		return false
-	case err != nil:
-		in.n, in.readErr = 0, c.opError("read", err)
+	case errno != 0:
+		in.n, in.readErr = 0, c.opError("read", errno)
 	case n == 0:
 		in.n, in.readErr = 0, ioError{io.EOF} // not that of a message
 	default:
@@ -101,6 +101,13 @@ func (c *Conn) inputWaits() (waits bool) {
 	return waits
 }
 
+// A writeAttempt is what tryWrite and its callback tell each other.
+type writeAttempt struct {
+	n        int
+	errno    syscall.Errno
+	callback func(fd uintptr) (done bool)
+}
+
 // tryWrite writes what can be written of b without waiting, so that a deadline
 // means nothing to it.
 func (c *Conn) tryWrite(b *buffer) (n int, err error) {
@@ -108,12 +115,12 @@ func (c *Conn) tryWrite(b *buffer) (n int, err error) {
 	if w.callback == nil {
 		w.callback = b.attemptWrite
 	}
-	w.n, w.err = 0, nil
+	w.n, w.errno = 0, 0
 	err = c.raw.Write(w.callback)
 	switch {
-	case w.err != nil && w.err != syscall.EAGAIN:
-		err = c.opError("write", w.err)
-	case errors.Is(err, os.ErrDeadlineExceeded):
+	case w.errno != 0 && w.errno != syscall.EAGAIN:
+		err = c.opError("write", w.errno)
+	case err != nil && errors.Is(err, os.ErrDeadlineExceeded):
 		err = nil
 	}
 	return w.n, err
@@ -123,16 +130,34 @@ func (c *Conn) tryWrite(b *buffer) (n int, err error) {
 // write.callback.
 func (b *buffer) attemptWrite(fd uintptr) (done bool) {
 	w := &b.write
-	for w.n < len(b.b) && w.err == nil {
-		n, err := syscall.Write(int(fd), b.b[w.n:])
-		if n > 0 {
+	for w.n < len(b.b) && w.errno == 0 {
+		n, errno := socketWrite(fd, b.b[w.n:])
+		switch errno {
+		case 0:
 			w.n += n
-		}
-		if err != syscall.EINTR {
-			w.err = err
+		case syscall.EINTR:
+		default:
+			w.errno = errno
 		}
 	}
 	return true
+}
+
+// portableRead and portableWrite are system calls that do not wait.
+func portableRead(fd uintptr, p []byte) (int, syscall.Errno) {
+	n, err := syscall.Read(int(fd), p)
+	return n, errnoOf(err)
+}
+
+func portableWrite(fd uintptr, p []byte) (int, syscall.Errno) {
+	n, err := syscall.Write(int(fd), p)
+	return n, errnoOf(err)
+}
+
+// errnoOf returns what a function of package syscall has put in its error.
+func errnoOf(err error) syscall.Errno {
+	errno, _ := err.(syscall.Errno)
+	return errno
 }
 
 // opError dresses an error of a system call as package net does.

@@ -1,0 +1,8 @@
+//go:build unix && !(linux && (amd64 || arm64) && !purego && !race && !msan && !asan)
+
+package websocket
+
+import "syscall"
+
+func socketRead(fd uintptr, p []byte) (int, syscall.Errno)  { return portableRead(fd, p) }
+func socketWrite(fd uintptr, p []byte) (int, syscall.Errno) { return portableWrite(fd, p) }
