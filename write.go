@@ -285,7 +285,7 @@ func (c *Conn) writeFrame(f *preparedFrame) error {
 // large payload is not in batch then, but p.
 func (c *Conn) appendOrTake(f *preparedFrame) (batch *buffer, p []byte, err error) {
 	out := &c.out
-	large := len(f.p) > maxAppend
+	large := len(f.p) > maxAppend || len(f.p) >= maxHeld && c.raw != nil && !c.client && !out.flushing
 	hasRole := false
 	if large || len(out.frames()) > maxPending {
 		if err := c.takeRole(); err != nil {
