@@ -310,10 +310,11 @@ func TestBrowserClose(t *testing.T) {
 	inFakeBrowser(t, "for what the peer sent", func(t *testing.T, client *Conn, socket *fakeSocket, server *Conn) {
 		client.SetReadLimit(4)
 		go server.WriteMessage(OpText, []byte("Hello"))
+		peer := readError(server) // which has a second for it
 		if _, _, err := client.ReadMessage(nil); !errors.Is(err, ErrReadLimit) {
 			t.Errorf("reading fails with %v, want ErrReadLimit", err)
 		}
-		if _, _, err := server.ReadMessage(nil); !errors.Is(err, &CloseError{Code: StatusNoStatusReceived}) {
+		if err := <-peer; !errors.Is(err, &CloseError{Code: StatusNoStatusReceived}) {
 			t.Errorf("the peer saw %v, want a Close frame without the code 1009, which a browser does not send", err)
 		}
 	})
