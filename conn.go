@@ -1,12 +1,10 @@
 package websocket
 
 import (
-	"errors"
 	"log/slog"
 	"math"
 	"math/rand/v2"
 	"net"
-	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -39,7 +37,7 @@ type Conn struct {
 	deflate *messageDeflate // nil: messages are not compressed
 
 	tracker *tracker // nil where nobody shuts it down
-	opened  int64    // in ns since 1970; 0 without a logger
+	opened  moment   // 0 without a logger
 
 	in  readHalf
 	out writeHalf
@@ -86,7 +84,7 @@ func newConn(nc net.Conn, cfg connConfig) *Conn {
 		c.closeTimeout = defaultCloseTimeout
 	}
 	if c.logger != nil {
-		c.opened = time.Now().UnixNano()
+		c.opened = now()
 	}
 	c.out.maxQueued = cfg.maxQueued
 	if c.out.maxQueued == 0 {
@@ -126,97 +124,4 @@ func (c *Conn) SetReadLimit(n int64) {
 		n = math.MaxInt
 	}
 	c.in.limit.Store(n)
-}
-
-// SetDeadline sets the read and the write deadline.
-func (c *Conn) SetDeadline(t time.Time) error {
-	if err := c.SetReadDeadline(t); err != nil {
-		return err
-	}
-	return c.SetWriteDeadline(t)
-}
-
-// SetReadDeadline sets when a read gives up with an error that Is
-// [os.ErrDeadlineExceeded]; a zero t means never. It also counts for a read
-// that is waiting. Nothing is lost by it: after a new deadline has been set,
-// the next read goes on where the last one stopped, be it inside a message.
-//
-// Once the connection is closing the library's own timeouts take its place.
-func (c *Conn) SetReadDeadline(t time.Time) error {
-	d := &c.in.deadline
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.app = t
-	return d.apply(c.nc)
-}
-
-// SetWriteDeadline sets when writing gives up; a zero t means never. It also
-// counts for writes that are waiting. A frame cut short cannot be mended, so
-// that a deadline which strikes fails the connection for good, as with TLS:
-// this write and every later one returns an error that Is
-// [os.ErrDeadlineExceeded]. What the library sends of its own accord, such as
-// a Pong, is not failed by a deadline that had passed before.
-func (c *Conn) SetWriteDeadline(t time.Time) error {
-	out := &c.out
-	out.mu.Lock()
-	defer out.mu.Unlock()
-	out.deadline = t
-	c.watchLine()
-	if out.flushing {
-		return c.armWrite(c.writeDeadline(true))
-	}
-	return nil
-}
-
-// A readDeadline joins the application's deadline for reading with the
-// library's own. All changes go through apply, so that none overwrites
-// another.
-type readDeadline struct {
-	mu      sync.Mutex
-	app     time.Time
-	silence time.Time // keepalive's next step is due
-	own     time.Time // reading has to end
-	ownOnly bool      // the connection is closing
-}
-
-// apply sets the earliest on nc. The caller holds mu.
-func (d *readDeadline) apply(nc net.Conn) error {
-	if d.ownOnly {
-		return nc.SetReadDeadline(d.own)
-	}
-	return nc.SetReadDeadline(earlier(d.app, earlier(d.silence, d.own)))
-}
-
-// passed reports which of the deadlines have passed.
-func (d *readDeadline) passed() (app, silence, own bool) {
-	now := time.Now()
-	has := func(t time.Time) bool { return !t.IsZero() && !now.Before(t) }
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return has(d.app), has(d.silence), has(d.own)
-}
-
-// watchSilence sets when keepalive's next step is due.
-func (c *Conn) watchSilence(t time.Time) {
-	d := &c.in.deadline
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.silence = t
-	d.apply(c.nc)
-}
-
-// limitReading bounds all reading from now on. With ownOnly the application's
-// deadline does not count any more.
-func (c *Conn) limitReading(t time.Time, ownOnly bool) {
-	d := &c.in.deadline
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.ownOnly && !ownOnly {
-		return
-	}
-	d.own, d.ownOnly = t, ownOnly
-	if err := d.apply(c.nc); err != nil && c.raw == nil && !errors.Is(err, net.ErrClosed) {
-		// A connection without deadlines, such as a channel of package ssh.
-		time.AfterFunc(time.Until(t), func() { c.dropBelow() })
-	}
 }

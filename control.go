@@ -68,11 +68,11 @@ const (
 // that has no other purpose (section 10.4).
 func (in *readHalf) countControl() error {
 	if in.controls == 0 {
-		in.controlsSince = time.Now().UnixNano()
+		in.controlsSince = now()
 	}
 	in.controls++
 	excess := in.controls - maxControlBurst
-	if excess > 0 && float64(excess) > maxControlRate*time.Since(time.Unix(0, in.controlsSince)).Seconds() {
+	if excess > 0 && float64(excess) > maxControlRate*-in.controlsSince.until().Seconds() {
 		return errControlFlood
 	}
 	return nil
@@ -189,11 +189,11 @@ func (c *Conn) resolvePings(payload []byte) {
 type keepalive struct {
 	interval   time.Duration
 	timeout    time.Duration
-	heardAt    time.Time
+	heardAt    moment
 	pinged     bool // since heardAt
 	ping       *ping
 	probing    bool // the read under way is the last before the verdict
-	probeBy    time.Time
+	probeBy    moment
 	foundEmpty bool          // it has looked and found nothing
 	looked     time.Duration // how long such reads have looked, where they do not say what they find
 }
@@ -210,34 +210,34 @@ func (c *Conn) startKeepalive(interval, timeout time.Duration) {
 	if timeout <= 0 {
 		timeout = interval
 	}
-	now := time.Now()
-	c.in.keepalive = &keepalive{interval: interval, timeout: timeout, heardAt: now}
-	c.watchSilence(now.Add(interval))
+	k := &keepalive{interval: interval, timeout: timeout, heardAt: now()}
+	c.in.keepalive = k
+	c.watchSilence(k.heardAt.add(interval))
 }
 
 // heard notes that there was input.
 func (c *Conn) heard() {
 	k := c.in.keepalive
 	answered := k.pinged
-	k.heardAt, k.pinged, k.probing, k.looked = time.Now(), false, false, 0
+	k.heardAt, k.pinged, k.probing, k.looked = now(), false, false, 0
 	if answered {
-		c.watchSilence(k.heardAt.Add(k.interval)) // the timeout may be longer
+		c.watchSilence(k.heardAt.add(k.interval)) // the timeout may be longer
 	}
 }
 
 // probeBegins and probeEnds stand around a read of a connection that does not
 // say whether it has looked for input. It has if it took its time, if not in one
 // go: the application may have deadlines that come sooner.
-func (k *keepalive) probeBegins() (began time.Time) {
+func (k *keepalive) probeBegins() (began moment) {
 	if k != nil && k.probing {
-		began = time.Now()
+		began = now()
 	}
 	return began
 }
 
-func (k *keepalive) probeEnds(began time.Time) {
+func (k *keepalive) probeEnds(began moment) {
 	if k != nil && k.probing {
-		k.looked += time.Since(began)
+		k.looked -= began.until()
 		k.foundEmpty = k.looked >= probeTime/2
 	}
 }
@@ -250,11 +250,11 @@ func (c *Conn) keepAlive(err error) (again bool, verdict error) {
 		return false, nil
 	}
 	app, silence, own := c.in.deadline.passed()
-	now := time.Now()
-	if k.probing && !now.Before(k.probeBy.Add(probeTime)) {
+	now := now()
+	if k.probing && now >= k.probeBy.add(probeTime) {
 		k.foundEmpty, k.looked = false, 0 // that was long ago
 	}
-	next := now.Add(probeTime)
+	next := now.add(probeTime)
 	switch {
 	case own || !app && !silence:
 		k.probing = false
@@ -267,11 +267,11 @@ func (c *Conn) keepAlive(err error) (again bool, verdict error) {
 			c.watchSilence(now) // the next read goes on with it
 		}
 		return false, nil
-	case !k.pinged && now.Before(k.heardAt.Add(k.interval)):
-		next = k.heardAt.Add(k.interval)
+	case !k.pinged && now < k.heardAt.add(k.interval):
+		next = k.heardAt.add(k.interval)
 	case !k.pinged:
 		k.pinged = true
-		next = now.Add(k.timeout)
+		next = now.add(k.timeout)
 		out := &c.out
 		out.mu.Lock()
 		if out.err == nil {

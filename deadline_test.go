@@ -225,8 +225,8 @@ func TestStaleWriteDeadline(t *testing.T) {
 					t.Fatal(err)
 				}
 				c.out.mu.Lock()
-				c.out.deadline = longPast
-				c.armWrite(longPast)
+				c.out.deadline = momentOf(longPast)
+				c.armWrite(c.out.deadline)
 				c.out.mu.Unlock()
 			}
 			p.send(p.frame(true, OpPing, "late"), p.frame(true, OpText, "x"))
@@ -261,7 +261,7 @@ func TestWriteDeadlinePassesInReader(t *testing.T) {
 	inBothRoles(t, func(t *testing.T, client bool) {
 		c, p := newPeer(t, overTCP, connConfig{client: client})
 		// What the Conn takes for a deadline to come is over below.
-		c.out.armed = time.Now().Add(time.Hour)
+		c.out.armed = after(time.Hour)
 		c.nc.SetWriteDeadline(longPast)
 		read := readError(c)
 		p.send(p.frame(true, OpPing, "now"))

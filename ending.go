@@ -81,11 +81,11 @@ func (c *Conn) closed() {
 // before closes the connection below, or a direction of it, with f. That may
 // take a while: TLS has to send an alert, and a WebSocket connection below has
 // its own closing handshake. When the time is up the connection is dropped.
-func (c *Conn) before(by time.Time, f func() error) error {
+func (c *Conn) before(by moment, f func() error) error {
 	if c.raw != nil {
 		return f()
 	}
-	limit := time.AfterFunc(time.Until(by), func() { c.dropBelow() })
+	limit := time.AfterFunc(by.until(), func() { c.dropBelow() })
 	defer limit.Stop()
 	return f()
 }
@@ -129,7 +129,7 @@ func (c *Conn) sendClose(code StatusCode, reason string, readErr, writeErr error
 		out.stats.CloseSent = code
 	}
 	c.appendFrame(FrameHeader{Fin: true, Opcode: OpClose}, appendClosePayload(nil, code, reason))
-	out.closeBy = time.Now().Add(c.closeTimeout)
+	out.closeBy = after(c.closeTimeout)
 	if out.flushing {
 		c.armWrite(c.writeDeadline(false))
 	}
@@ -188,7 +188,7 @@ func (c *Conn) failConnection(reason *ProtocolError) error {
 	}
 	out.closing.closeErr = reason
 	out.halfClose = true
-	end := time.Now().Add(lingerTime)
+	end := after(lingerTime)
 	c.limitReading(end, true)
 	out.closeBy = earlier(out.closeBy, end)
 	if out.flushing {
@@ -270,7 +270,7 @@ func (c *Conn) completeClose() error {
 	excess := len(c.in.data) > 0 || c.inputWaits() // the peer went on after its Close frame
 	if !c.client && excess && broken == nil {
 		out.halfClose = true
-		c.limitReading(time.Now().Add(lingerTime), true)
+		c.limitReading(after(lingerTime), true)
 		c.flushAside()
 	}
 	out.mu.Unlock()

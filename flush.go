@@ -5,7 +5,6 @@ import (
 	"net"
 	"os"
 	"sync"
-	"time"
 )
 
 // The role of the flusher passes on like this:
@@ -226,7 +225,7 @@ var vectors = sync.Pool{New: func() any { return new(vector) }}
 // beginFlush sets the deadline of a flush that begins now. The caller holds mu.
 func (c *Conn) beginFlush(app bool) error {
 	if c.writeTimeout > 0 {
-		c.out.flushBy = time.Now().Add(c.writeTimeout)
+		c.out.flushBy = after(c.writeTimeout)
 	}
 	err := c.armWrite(c.writeDeadline(app))
 	if c.out.closing.state != stateOpen {
@@ -237,39 +236,31 @@ func (c *Conn) beginFlush(app bool) error {
 
 // writeDeadline returns when the flush under way has to be over. With app the
 // application's deadline counts even where it has passed already.
-func (c *Conn) writeDeadline(app bool) time.Time {
+func (c *Conn) writeDeadline(app bool) moment {
 	out := &c.out
-	t := earlier(out.closeBy, out.flushBy)
-	if d := out.deadline; !d.IsZero() && (app || time.Now().Before(d)) {
-		t = earlier(t, d)
+	by := earlier(out.closeBy, out.flushBy)
+	if app || !out.deadline.passed() {
+		by = earlier(by, out.deadline)
 	}
-	return t
-}
-
-// earlier returns the earlier of two deadlines, of which zero is none.
-func earlier(a, b time.Time) time.Time {
-	if a.IsZero() || !b.IsZero() && b.Before(a) {
-		return b
-	}
-	return a
+	return by
 }
 
 // armWrite sets the write deadline of the connection below.
-func (c *Conn) armWrite(t time.Time) error {
-	if t.Equal(c.out.armed) {
+func (c *Conn) armWrite(by moment) error {
+	if by == c.out.armed {
 		return nil
 	}
-	c.out.armed = t
-	return c.nc.SetWriteDeadline(t)
+	c.out.armed = by
+	return c.nc.SetWriteDeadline(by.time())
 }
 
 // disarmWrite removes a deadline that has passed, for an attempt to write that
 // does not wait.
 func (c *Conn) disarmWrite() error {
-	if armed := c.out.armed; armed.IsZero() || time.Now().Before(armed) {
+	if !c.out.armed.passed() {
 		return nil
 	}
-	return c.armWrite(time.Time{})
+	return c.armWrite(0)
 }
 
 // writeFailed notes that nothing can be sent any more. The caller holds mu.
@@ -296,7 +287,7 @@ func (c *Conn) writeFailed(err error) {
 		cl.broken = &CloseError{Code: StatusAbnormalClosure, Err: err}
 		c.endWriting(cl.broken)
 		if cl.state == stateOpen {
-			c.limitReading(time.Now().Add(c.closeTimeout), false)
+			c.limitReading(after(c.closeTimeout), false)
 		}
 	}
 }

@@ -223,7 +223,7 @@ func TestKeepaliveSlowApplicationOverTCP(t *testing.T) {
 					p.send(p.frame(true, OpText, "an answer"))
 					p.waitSent()
 					// The application has come back after an hour.
-					past := time.Now().Add(-time.Hour)
+					past := after(-time.Hour)
 					k.interval, k.timeout, k.heardAt, k.probeBy = time.Minute, time.Minute, past, past
 					c.in.keepalive = &k
 					c.watchSilence(past)

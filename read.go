@@ -63,8 +63,8 @@ type readHalf struct {
 	text       textChecker
 	count      uint64 // messages begun, to tell one reader from the next
 
-	controls      int   // control frames since the last message
-	controlsSince int64 // when the first came, in ns since 1970
+	controls      int    // control frames since the last message
+	controlsSince moment // when the first came
 
 	stats readStats
 

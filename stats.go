@@ -90,7 +90,7 @@ func (c *Conn) logEnded(err error) {
 	attrs := []slog.Attr{
 		slog.String("role", c.role()),
 		slog.String("remote", c.remote()),
-		slog.Duration("duration", time.Since(time.Unix(0, c.opened))),
+		slog.Duration("duration", -c.opened.until()),
 		slog.Int64("sent", s.MessagesSent),
 		slog.Int64("received", s.MessagesReceived),
 		slog.Int("closeSent", int(s.CloseSent)),

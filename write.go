@@ -44,10 +44,10 @@ type writeHalf struct {
 	line []*lineRequest // those behind the head, first come first served
 	head *roleRequest   // the head, while it waits for the role
 
-	deadline time.Time // the application's
-	armed    time.Time // what has been set on the connection
-	flushBy  time.Time // when the flush that began last has to be over
-	closeBy  time.Time // when the closing handshake has to be over
+	deadline moment // the application's
+	armed    moment // what has been set on the connection
+	flushBy  moment // when the flush that began last has to be over
+	closeBy  moment // when the closing handshake has to be over
 
 	timer struct {
 		hold    *time.Timer // sends held frames
@@ -157,7 +157,7 @@ func (c *Conn) writeWhole(f *preparedFrame) error {
 // f that is left to the caller.
 func (c *Conn) takeLine(f *preparedFrame) (appended bool, err error) {
 	out := &c.out
-	if d := out.deadline; out.err == nil && !d.IsZero() && !time.Now().Before(d) {
+	if out.err == nil && out.deadline.passed() {
 		c.writeFailed(os.ErrDeadlineExceeded)
 	}
 	if out.err != nil {
@@ -248,14 +248,14 @@ func (c *Conn) watchLine() {
 	out := &c.out
 	timer := out.timer.line
 	switch {
-	case out.deadline.IsZero() || !out.waiting():
+	case out.deadline == 0 || !out.waiting():
 		if timer != nil {
 			timer.Stop()
 		}
 	case timer == nil:
-		out.timer.line = time.AfterFunc(time.Until(out.deadline), c.lineTimeout)
+		out.timer.line = time.AfterFunc(out.deadline.until(), c.lineTimeout)
 	default:
-		timer.Reset(time.Until(out.deadline))
+		timer.Reset(out.deadline.until())
 	}
 }
 
@@ -265,7 +265,7 @@ func (c *Conn) lineTimeout() {
 	out := &c.out
 	out.mu.Lock()
 	defer out.mu.Unlock()
-	if out.waiting() && !out.deadline.IsZero() && !time.Now().Before(out.deadline) {
+	if out.waiting() && out.deadline.passed() {
 		c.writeFailed(os.ErrDeadlineExceeded)
 	}
 }
