@@ -127,5 +127,5 @@ func TestBroadcast(t *testing.T) {
 func (c *Conn) queuedBytes() int64 {
 	c.out.mu.Lock()
 	defer c.out.mu.Unlock()
-	return int64(len(c.out.frames())) + c.out.leaving + c.out.queued
+	return int64(len(c.out.frames())) + c.out.leaving + c.out.queued()
 }

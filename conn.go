@@ -24,20 +24,11 @@ const (
 // even where no message is expected, or nothing that the peer sends is ever
 // answered: neither its Pings nor its Close.
 type Conn struct {
-	nc          net.Conn
-	raw         syscall.RawConn // nil where the connection cannot be waited for
-	client      bool
-	browser     bool // nc is a browserConn
-	subprotocol string
-
-	closeTimeout time.Duration
-	writeTimeout time.Duration
-
-	logger  *slog.Logger
+	nc      net.Conn
+	raw     syscall.RawConn // nil where the connection cannot be waited for
+	client  bool
+	browser bool            // nc is a browserConn
 	deflate *messageDeflate // nil: messages are not compressed
-
-	tracker *tracker // nil where nobody shuts it down
-	opened  moment   // 0 without a logger
 
 	in  readHalf
 	out writeHalf
@@ -49,6 +40,12 @@ type Conn struct {
 	// ending is set once the closing handshake has begun or the connection is
 	// over: whatever is read from then on is dropped.
 	ending atomic.Bool
+
+	subprotocol  string
+	closeTimeout time.Duration
+	writeTimeout time.Duration
+	tracker      *tracker // nil where nobody shuts it down
+	journal      *journal // nil where nothing is logged
 }
 
 // connConfig is what Upgrader and Dialer decide about a Conn.
@@ -77,14 +74,11 @@ func newConn(nc net.Conn, cfg connConfig) *Conn {
 		subprotocol:  cfg.subprotocol,
 		closeTimeout: cfg.closeTimeout,
 		writeTimeout: cfg.writeTimeout,
-		logger:       cfg.logger,
+		journal:      newJournal(cfg.logger),
 		deflate:      cfg.deflate,
 	}
 	if c.closeTimeout == 0 {
 		c.closeTimeout = defaultCloseTimeout
-	}
-	if c.logger != nil {
-		c.opened = now()
 	}
 	c.out.maxQueued = cfg.maxQueued
 	if c.out.maxQueued == 0 {

@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"os"
-	"slices"
 	"time"
 )
 
@@ -45,10 +44,11 @@ func (c *Conn) queuePong(payload []byte) {
 		return
 	}
 	if out.pongs >= maxPongs {
-		if out.latestPong == nil {
-			out.latestPong = make([]byte, 0, maxControlPayload)
+		b := out.needBacklog()
+		if b.latestPong == nil {
+			b.latestPong = make([]byte, 0, maxControlPayload)
 		}
-		out.latestPong = append(out.latestPong[:0], payload...)
+		b.latestPong = append(b.latestPong[:0], payload...)
 		return
 	}
 	before := len(out.frames())
@@ -84,6 +84,7 @@ type ping struct {
 	sent time.Time
 	done chan struct{} // closed when it is answered or never will be
 	err  error
+	next *ping // sent later
 }
 
 // Ping sends a Ping and returns when its Pong is back. The peer has then read
@@ -103,8 +104,8 @@ func (c *Conn) Ping(ctx context.Context) error {
 	}
 	out := &c.out
 	out.mu.Lock()
-	turn := out.turns
-	for out.err == nil && (len(out.frames()) > maxPending || out.turns == turn && out.queued > 0 && !out.streaming) {
+	turn := out.turns()
+	for out.err == nil && (len(out.frames()) > maxPending || out.turns() == turn && out.queued() > 0 && !out.streaming) {
 		changed := out.watch()
 		out.mu.Unlock()
 		select {
@@ -134,7 +135,12 @@ func (c *Conn) Ping(ctx context.Context) error {
 
 // forgetPing gives up waiting for the Pong of p, if it waits at all.
 func (out *writeHalf) forgetPing(p *ping) {
-	out.pings = slices.DeleteFunc(out.pings, func(q *ping) bool { return q == p })
+	for at := &out.pings; *at != nil; at = &(*at).next {
+		if *at == p {
+			*at = p.next
+			return
+		}
+	}
 }
 
 // sendPing sends a Ping without waiting. The caller holds mu.
@@ -142,8 +148,12 @@ func (c *Conn) sendPing() *ping {
 	out := &c.out
 	out.pingID++
 	p := &ping{id: out.pingID, sent: time.Now(), done: make(chan struct{})}
-	out.pings = append(out.pings, p)
-	out.stats.PingsSent++
+	last := &out.pings
+	for *last != nil {
+		last = &(*last).next
+	}
+	*last = p
+	out.stats.pings++
 	c.appendFrame(FrameHeader{Fin: true, Opcode: OpPing}, binary.BigEndian.AppendUint64(nil, p.id))
 	c.flushAside()
 	return p
@@ -162,18 +172,12 @@ func (c *Conn) resolvePings(payload []byte) {
 	if id > out.pingID {
 		return
 	}
-	n := 0
-	for n < len(out.pings) && out.pings[n].id <= id {
-		p := out.pings[n]
+	for p := out.pings; p != nil && p.id <= id; p = p.next {
 		if p.id == id {
-			out.stats.RoundTrip = time.Since(p.sent)
+			out.stats.roundTrip = time.Since(p.sent)
 		}
 		close(p.done)
-		n++
-	}
-	out.pings = out.pings[n:]
-	if len(out.pings) == 0 {
-		out.pings = nil
+		out.pings = p.next
 	}
 }
 

@@ -337,7 +337,7 @@ func TestDeadlineTimerLetsGo(t *testing.T) {
 		}
 		p.wantFrame(OpText, "", "it was begun first")
 		p.wantFrame(OpText, "second", "it waited")
-		if c.out.timer.line.Stop() {
+		if c.out.backlog.timeout.Stop() {
 			t.Fatal("the timer still runs, though nobody waits")
 		}
 	})

@@ -46,7 +46,7 @@ func (c *Conn) ended(closeErr error) {
 	if cl.closeErr == nil && !exchanged {
 		cl.closeErr = closeErr
 	}
-	out.queue, out.queued = nil, 0
+	out.dropQueue()
 	if c.deflate != nil {
 		c.deflate.deflater = nil
 	}
@@ -124,9 +124,9 @@ func (c *Conn) sendClose(code StatusCode, reason string, readErr, writeErr error
 	if !out.fragmented {
 		c.appendQueue()
 	}
-	out.queue, out.queued = nil, 0
+	out.dropQueue()
 	if cl.broken == nil {
-		out.stats.CloseSent = code
+		out.stats.closeSent = code
 	}
 	c.appendFrame(FrameHeader{Fin: true, Opcode: OpClose}, appendClosePayload(nil, code, reason))
 	out.closeBy = after(c.closeTimeout)
@@ -213,7 +213,7 @@ func (c *Conn) answerClose(received *CloseError) error {
 		return c.finishClose(received)
 	}
 	out.closing.state, _ = out.closing.state.next(eventReceive)
-	out.stats.CloseReceived = received.Code
+	out.stats.closeReceived = received.Code
 	c.sendClose(received.Code, "", received, errClosedByPeer)
 	c.limitReading(out.closeBy, true)
 	c.flushAside()
@@ -233,7 +233,7 @@ func (c *Conn) finishClose(err error) error {
 		return c.shut(c.abnormal(err))
 	}
 	out.mu.Lock()
-	out.stats.CloseReceived = received.Code
+	out.stats.closeReceived = received.Code
 	if state, ok := out.closing.state.next(eventReceive); ok {
 		out.closing.state = state
 	}
@@ -251,7 +251,7 @@ func (c *Conn) awaitClose() error {
 				return err
 			}
 		}
-		if in.frame.Fin {
+		if in.fin {
 			in.inMessage = false
 		}
 		if err := c.nextFrame(); err != nil {

@@ -352,7 +352,7 @@ func TestEnqueueLeavesNothing(t *testing.T) {
 		n := fillQueue(t, c, 1000)
 		p.wantNumbered(0, 0, n)
 		waitUntil(t, "nobody writes", inState(c, func(out *writeHalf) bool {
-			return !out.flushing && out.pending == nil && out.leaving == 0 && out.queue == nil && out.queued == 0
+			return !out.flushing && out.pending == nil && out.leaving == 0 && queueEmpty(out)
 		}))
 	})
 }
@@ -369,7 +369,7 @@ func TestEnqueueLetsGo(t *testing.T) {
 			t.Fatal(err)
 		}
 		c.CloseNow()
-		if !inState(c, func(out *writeHalf) bool { return out.queue == nil && out.queued == 0 })() {
+		if !inState(c, queueEmpty)() {
 			t.Error("a message is kept that will never be sent")
 		}
 	})

@@ -27,9 +27,9 @@ const maxRounds = 8
 func (out *writeHalf) take() *buffer {
 	b := out.pending
 	out.pending, out.pongs, out.leaving = nil, 0, int64(len(b.b))
-	if out.timer.holding {
-		out.timer.holding = false
-		out.timer.hold.Stop()
+	if out.holding {
+		out.holding = false
+		out.hold.Stop()
 	}
 	out.notify()
 	return b
@@ -139,11 +139,11 @@ func (c *Conn) roleDone() bool {
 			out.mu.Lock()
 		}
 	}
-	switch {
-	case out.head != nil:
-		out.head.granted = true
-		close(out.head.done)
-		out.head = nil
+	switch b := out.backlog; {
+	case b != nil && b.head != nil:
+		b.head.granted = true
+		close(b.head.done)
+		b.head = nil
 	case out.pending == nil:
 		out.flushing = false
 	default:
@@ -156,11 +156,14 @@ func (c *Conn) roleDone() bool {
 // queueLatestPong queues the answer to the last of many Pings, now that there
 // is room for it again.
 func (c *Conn) queueLatestPong() {
-	out := &c.out
-	if out.latestPong != nil && out.err == nil {
-		c.appendFrame(FrameHeader{Fin: true, Opcode: OpPong}, out.latestPong)
+	b := c.out.backlog
+	if b == nil || b.latestPong == nil {
+		return
 	}
-	out.latestPong = nil
+	if c.out.err == nil {
+		c.appendFrame(FrameHeader{Fin: true, Opcode: OpPong}, b.latestPong)
+	}
+	b.latestPong = nil
 }
 
 // writeOut writes frames, of which some bytes may have been sent already, and
@@ -301,17 +304,20 @@ func (c *Conn) endWriting(err error) {
 		return
 	}
 	out.err = err
-	for _, r := range out.line {
-		close(r.done)
+	if b := out.backlog; b != nil {
+		for _, r := range b.line {
+			close(r.done)
+		}
+		if b.head != nil {
+			close(b.head.done)
+		}
+		b.line, b.head = nil, nil
 	}
-	if out.head != nil {
-		close(out.head.done)
-	}
-	for _, p := range out.pings {
+	for p := out.pings; p != nil; p = p.next {
 		p.err = err
 		close(p.done)
 	}
-	out.line, out.head, out.pings = nil, nil, nil
+	out.pings = nil
 	c.watchLine()
 	out.notify()
 }

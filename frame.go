@@ -79,10 +79,19 @@ type FrameHeader struct {
 // *[ProtocolError] on a length that has its most significant bit set or that
 // is not in its shortest form; no other rule is checked.
 func ParseFrameHeader(b []byte) (h FrameHeader, n int, err error) {
-	if len(b) < 2 {
-		return FrameHeader{}, 0, nil
+	if n, err = h.parse(b); n == 0 {
+		return FrameHeader{}, 0, err
 	}
-	h = FrameHeader{
+	return h, n, nil
+}
+
+// parse is ParseFrameHeader into h, which without a whole header is left with
+// anything.
+func (h *FrameHeader) parse(b []byte) (n int, err error) {
+	if len(b) < 2 {
+		return 0, nil
+	}
+	*h = FrameHeader{
 		Fin:    b[0]&finBit != 0,
 		RSV1:   b[0]&rsv1Bit != 0,
 		RSV2:   b[0]&rsv2Bit != 0,
@@ -95,35 +104,35 @@ func ParseFrameHeader(b []byte) (h FrameHeader, n int, err error) {
 	switch length {
 	case length16:
 		if len(b) < n+2 {
-			return FrameHeader{}, 0, nil
+			return 0, nil
 		}
 		length = uint64(binary.BigEndian.Uint16(b[n:]))
 		n += 2
 		if length < length16 {
-			return FrameHeader{}, 0, errLengthNotMinimal
+			return 0, errLengthNotMinimal
 		}
 	case length64:
 		if len(b) < n+8 {
-			return FrameHeader{}, 0, nil
+			return 0, nil
 		}
 		length = binary.BigEndian.Uint64(b[n:])
 		n += 8
 		if length>>63 != 0 {
-			return FrameHeader{}, 0, errLengthTopBit
+			return 0, errLengthTopBit
 		}
 		if length <= 0xFFFF {
-			return FrameHeader{}, 0, errLengthNotMinimal
+			return 0, errLengthNotMinimal
 		}
 	}
 	h.Length = int64(length)
 	if h.Masked {
 		if len(b) < n+4 {
-			return FrameHeader{}, 0, nil
+			return 0, nil
 		}
 		h.MaskKey = [4]byte(b[n:])
 		n += 4
 	}
-	return h, n, nil
+	return n, nil
 }
 
 // Append appends the encoding of h to dst, its length in the shortest form,

@@ -178,7 +178,7 @@ func (u *Upgrader) Server(nc net.Conn) *Conn {
 
 // refuse drops a connection that is not to be.
 func (c *Conn) refuse() {
-	c.logger = nil // it was never opened
+	c.journal = nil // it was never opened
 	c.CloseNow()
 }
 

@@ -110,7 +110,7 @@ func (c *Conn) collect() error {
 		if err != nil {
 			return err
 		}
-		if d.collected == nil && in.frame.Fin && in.remaining == 0 {
+		if d.collected == nil && in.fin && in.remaining == 0 {
 			d.payload = p
 			continue
 		}

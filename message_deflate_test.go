@@ -25,7 +25,7 @@ func wantNoDeflate(t testing.TB, c *Conn, because string) {
 	reading := d.collected != nil || d.payload != nil || d.inflating != nil || d.size != 0 || d.inflater.history != nil
 	c.in.unlock()
 	c.out.mu.Lock()
-	writing := d.deflater != nil || c.out.queue != nil || c.out.queued != 0
+	writing := d.deflater != nil || !queueEmpty(&c.out)
 	c.out.mu.Unlock()
 	if reading || writing {
 		t.Fatalf("memory is held for compression, reading %v, writing %v, want none: %s", reading, writing, because)

@@ -153,7 +153,7 @@ func TestPingCancelled(t *testing.T) {
 		if err := c.Ping(ctx); err != cause {
 			t.Fatalf("Ping with a context that has ended returned %v, want its cause, %v", err, cause)
 		}
-		if !inState(c, func(out *writeHalf) bool { return len(out.pings) == 1 })() {
+		if !inState(c, func(out *writeHalf) bool { return out.pings != nil && out.pings.next == nil })() {
 			t.Fatal("a Ping is remembered that nobody waits for")
 		}
 		wantPending(t, first, "it has a context of its own")
@@ -288,7 +288,7 @@ func TestPingFlood(t *testing.T) {
 			t.Fatalf("reading failed: %v", err)
 		}
 		if !inState(c, func(out *writeHalf) bool {
-			return len(out.frames()) <= maxPongs+2*maxControlPayload && cap(out.latestPong) < 1000
+			return len(out.frames()) <= maxPongs+2*maxControlPayload && (out.backlog == nil || cap(out.backlog.latestPong) < 1000)
 		})() {
 			t.Fatalf("%d bytes are pending, want about %d", len(c.out.frames()), maxPongs)
 		}
@@ -373,7 +373,8 @@ func TestPingBehindQueue(t *testing.T) {
 			c.leaveLine()
 			c.flushAside()
 			out.busy, out.queueing = true, true // another, before the Ping has the lock
-			out.queue = append(out.queue, prepared(t, OpText, []byte("after")).frame(nil))
+			b := out.needBacklog()
+			b.queue = append(b.queue, prepared(t, OpText, []byte("after")).frame(nil))
 			out.mu.Unlock()
 			p.wantFrame(OpText, "before", "it was enqueued before Ping was called")
 			p.send(p.frame(true, OpPong, p.wantPing("all is on its way that was enqueued before")))

@@ -115,18 +115,19 @@ func (c *Conn) Enqueue(m *PreparedMessage) error {
 	if out.err != nil {
 		return out.err
 	}
-	waiting := int64(len(out.frames())) + out.leaving + out.queued
+	waiting := int64(len(out.frames())) + out.leaving + out.queued()
 	if waiting+int64(len(f.p)) > out.maxQueued {
 		return ErrQueueFull
 	}
 	if out.queueing {
-		out.queue = append(out.queue, f)
-		out.queued += int64(maxHeaderSize + len(f.p))
+		b := out.needBacklog()
+		b.queue = append(b.queue, f)
+		b.queued += int64(maxHeaderSize + len(f.p))
 		return nil
 	}
 	c.appendPrepared(&f)
 	if !out.flushing && c.more.Load() && len(out.frames()) < maxHeld {
-		c.hold()
+		c.holdBack()
 	} else {
 		c.flushAside()
 	}

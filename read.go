@@ -36,41 +36,31 @@ type readHalf struct {
 	buf   *buffer
 	data  []byte
 	rest  [maxHeaderSize]byte
-	nrest int
+	nrest uint8
 
-	// What readRaw and its callback tell each other.
-	direct  []byte
-	attempt func(fd uintptr) bool
-	n       int
-	readErr error
+	// The header that was parsed last: of the frame under way or, where ahead
+	// is not 0, of the one that data begins with.
+	ahead  uint8 // its length in data
+	header FrameHeader
 
-	// The data frame whose header was read last.
-	frame     FrameHeader
+	// The data frame whose header was read last. Control frames may stand
+	// between it and the next one of its message.
 	remaining int64 // bytes of its payload still to come
-	maskPos   int   // place of the next one, modulo 4
+	fin       bool
+	masked    bool
+	maskKey   [4]byte
+	maskPos   uint8 // the place of the next byte in the payload, modulo 4
 
-	// A control frame, which may stand between the frames of a message.
-	inControl      bool
-	control        FrameHeader
-	controlPayload []byte // what has come of it, where it comes in pieces
+	// A control frame whose payload is being read; its header is in header.
+	inControl bool
+	nControl  uint8 // bytes in controlPayload
 
 	// The message under way, from its first header to its last byte.
 	inMessage  bool
 	compressed bool // it is, and has not been inflated to its end
 	opcode     Opcode
-	size       int64 // payload of its frames up to and with this one
-	fragments  int64
-	text       textChecker
-	count      uint64 // messages begun, to tell one reader from the next
 
-	controls      int    // control frames since the last message
-	controlsSince moment // when the first came
-
-	stats readStats
-
-	// What ReadMessage had read of the message when a deadline struck.
-	saved   []byte
-	resumes bool // the message is to be returned and not skipped
+	resumes bool // it is to be returned, beginning with saved, and not skipped
 
 	// owes reports that frames may be pending which have to leave before the
 	// reader waits, hasReplied that a Pong is among them, which has to leave
@@ -78,13 +68,25 @@ type readHalf struct {
 	owes       bool
 	hasReplied bool
 
+	text      textChecker
+	controls  int32  // control frames since the last message
+	size      int64  // payload of the message's frames up to and with this one
+	fragments int64  // how many these are
+	count     uint64 // messages begun, to tell one reader from the next
+	stats     readStats
 	limit     atomic.Int64
-	deadline  readDeadline
 	keepalive *keepalive // nil: off
+	attempt   readAttempt
+	deadline  readDeadline
+
+	// What seldom is there.
+	saved          []byte                   // what ReadMessage had read of the message when a deadline struck
+	controlPayload *[maxControlPayload]byte // of a control frame that comes in pieces
+	controlsSince  moment                   // when the first of controls came
 }
 
 func (in *readHalf) init(c *Conn, early []byte) {
-	in.attempt = c.attemptRead
+	in.attempt.bind(c)
 	if len(early) > 0 {
 		in.buf = getReadBuffer()
 		if len(early) > len(in.buf.b) {
@@ -279,8 +281,12 @@ func (c *Conn) messageRead() {
 // messageBuffered reports whether the read buffer holds a whole message.
 func (c *Conn) messageBuffered() bool {
 	in := &c.in
-	h, n, err := ParseFrameHeader(in.data)
-	return n > 0 && err == nil && h.Fin && !h.Opcode.IsControl() && h.Length <= int64(len(in.data)-n)
+	if len(in.data) == 0 {
+		return false
+	}
+	whole, _ := in.parseAhead() // an error is for who reads the next message
+	h := &in.header
+	return whole && h.Fin && !h.Opcode.IsControl() && h.Length <= int64(len(in.data)-int(in.ahead))
 }
 
 // settleDebts sends what must not wait until the connection has been waited
@@ -365,7 +371,7 @@ func (c *Conn) endText(err error) error {
 func (c *Conn) toPayload() error {
 	in := &c.in
 	for in.remaining == 0 {
-		if in.frame.Fin {
+		if in.fin {
 			in.inMessage = false
 			in.controls = 0
 			if in.compressed {
@@ -398,7 +404,7 @@ func (c *Conn) nextDataFrame() error {
 	if c.ending.Load() {
 		return errEnding
 	}
-	if in.frame.Opcode != OpContinuation {
+	if in.header.Opcode != OpContinuation {
 		in.size, in.fragments = 0, 0
 		in.text.reset()
 	}
@@ -406,10 +412,10 @@ func (c *Conn) nextDataFrame() error {
 	if in.compressed {
 		limit = maxCompressed(limit)
 	}
-	if in.frame.Length > limit-in.size {
+	if in.header.Length > limit-in.size {
 		return errMessageTooBig
 	}
-	in.size += in.frame.Length
+	in.size += in.header.Length
 	in.fragments++
 	if in.size < (in.fragments-freeFragments)*minFragmentSize {
 		return errManyFragments
@@ -427,25 +433,27 @@ func (c *Conn) nextFrame() error {
 				return err
 			}
 		}
-		h, n, err := ParseFrameHeader(in.data)
-		if err != nil {
-			return err
-		}
-		if n == 0 {
-			if err := c.fill(); err != nil {
+		h := &in.header
+		for in.ahead == 0 {
+			whole, err := in.parseAhead()
+			if err == nil && !whole {
+				err = c.fill()
+			}
+			if err != nil {
 				return err
 			}
-			continue
 		}
 		if err := h.check(frameContext{!c.client, in.inMessage, c.deflate != nil}); err != nil {
 			return err
 		}
-		in.data = in.data[n:]
+		in.data = in.data[in.ahead:]
+		in.ahead = 0
 		if h.Opcode.IsControl() {
-			in.control, in.inControl = h, true
+			in.inControl = true
 			continue
 		}
-		in.frame, in.remaining, in.maskPos = h, h.Length, 0
+		in.remaining, in.fin, in.masked = h.Length, h.Fin, h.Masked
+		in.maskKey, in.maskPos = h.MaskKey, 0
 		if h.Opcode != OpContinuation {
 			in.inMessage, in.compressed, in.opcode = true, h.RSV1, h.Opcode
 		}
@@ -453,31 +461,42 @@ func (c *Conn) nextFrame() error {
 	}
 }
 
+// parseAhead parses the header that data begins with, and reports whether all
+// of it is there.
+func (in *readHalf) parseAhead() (whole bool, err error) {
+	n, err := in.header.parse(in.data)
+	in.ahead = uint8(n)
+	return n > 0, err
+}
+
 // readControl reads the payload of a control frame and deals with it.
 func (c *Conn) readControl() error {
 	in := &c.in
-	length := int(in.control.Length)
-	p := in.controlPayload
+	length := int(in.header.Length)
+	var p []byte
 	for len(p) < length {
 		if len(in.data) == 0 {
 			if err := c.fill(); err != nil {
 				return err
 			}
 		}
-		b := in.data[:min(len(in.data), length-len(p))]
+		b := in.data[:min(len(in.data), length-int(in.nControl))]
 		in.data = in.data[len(b):]
 		if len(b) == length {
 			p = b // all at once: no copy
 			break
 		}
-		p = append(p, b...)
-		in.controlPayload = p
+		if in.controlPayload == nil {
+			in.controlPayload = new([maxControlPayload]byte)
+		}
+		in.nControl += uint8(copy(in.controlPayload[in.nControl:], b))
+		p = in.controlPayload[:in.nControl]
 	}
-	if in.control.Masked {
-		Mask(p, in.control.MaskKey, 0)
+	if in.header.Masked {
+		Mask(p, in.header.MaskKey, 0)
 	}
-	in.inControl, in.controlPayload = false, nil
-	return c.handleControl(in.control.Opcode, p)
+	in.inControl, in.controlPayload, in.nControl = false, nil, 0
+	return c.handleControl(in.header.Opcode, p)
 }
 
 // chunk returns the next bytes of the frame's payload, unmasked where they are
@@ -511,8 +530,8 @@ func (c *Conn) readDirect(p []byte) (n int, err error) {
 
 // unmask unmasks the next bytes of the frame's payload and counts them.
 func (in *readHalf) unmask(p []byte) {
-	if in.frame.Masked {
-		in.maskPos = Mask(p, in.frame.MaskKey, in.maskPos)
+	if in.masked {
+		in.maskPos = uint8(Mask(p, in.maskKey, int(in.maskPos)))
 	}
 	in.remaining -= int64(len(p))
 }

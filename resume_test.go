@@ -18,8 +18,8 @@ func onWait(t testing.TB, c *Conn, f func()) {
 	if c.raw == nil {
 		t.Skip("connections cannot be waited for here")
 	}
-	attempt := c.in.attempt
-	c.in.attempt = func(fd uintptr) bool {
+	attempt := c.in.attempt.callback
+	c.in.attempt.callback = func(fd uintptr) bool {
 		done := attempt(fd)
 		if !done {
 			f()

@@ -30,7 +30,16 @@ type Stats struct {
 
 // readStats is the receiving half of Stats. One goroutine counts at a time.
 type readStats struct {
-	messages, bytes, compressed, pings atomic.Int64
+	messages, bytes, pings atomic.Int64
+	spared                 atomic.Int64 // bytes that compression has spared the wire
+}
+
+// writeStats is the sending half of Stats. It belongs to the mu of the
+// writeHalf.
+type writeStats struct {
+	messages, bytes, compressed, pings int64
+	roundTrip                          time.Duration
+	closeSent, closeReceived           StatusCode
 }
 
 // countMessage counts a message that has size bytes, and on the wire those of
@@ -38,22 +47,44 @@ type readStats struct {
 func (in *readHalf) countMessage(size int64) {
 	in.stats.messages.Add(1)
 	in.stats.bytes.Add(size)
-	in.stats.compressed.Add(in.size)
+	if in.size != size {
+		in.stats.spared.Add(size - in.size)
+	}
 }
 
 // Stats returns the connection's counts, also after its end. It may be called
 // at any time.
 func (c *Conn) Stats() Stats {
 	c.out.mu.Lock()
-	s := c.out.stats
+	out := c.out.stats
 	c.out.mu.Unlock()
 	in := &c.in.stats
-	s.MessagesReceived, s.PingsReceived = in.messages.Load(), in.pings.Load()
-	s.BytesReceived, s.CompressedBytesReceived = in.bytes.Load(), in.compressed.Load()
-	return s
+	received := in.bytes.Load()
+	return Stats{
+		MessagesSent: out.messages, MessagesReceived: in.messages.Load(),
+		BytesSent: out.bytes, BytesReceived: received,
+		CompressedBytesSent: out.compressed, CompressedBytesReceived: received - in.spared.Load(),
+		PingsSent: out.pings, PingsReceived: in.pings.Load(),
+		RoundTrip: out.roundTrip,
+		CloseSent: out.closeSent, CloseReceived: out.closeReceived,
+	}
 }
 
 // The records of a Logger are described at the field of Upgrader and Dialer.
+
+// A journal is where a Conn logs.
+type journal struct {
+	logger *slog.Logger
+	opened moment
+}
+
+// newJournal returns nil, which is silent, where there is no logger.
+func newJournal(logger *slog.Logger) *journal {
+	if logger == nil {
+		return nil
+	}
+	return &journal{logger, now()}
+}
 
 func (c *Conn) role() string {
 	if c.client {
@@ -72,10 +103,10 @@ func (c *Conn) remote() string {
 
 // logOpened logs that the opening handshake is done.
 func (c *Conn) logOpened() {
-	if c.logger == nil {
+	if c.journal == nil {
 		return
 	}
-	c.logger.LogAttrs(context.Background(), slog.LevelInfo, "websocket opened",
+	c.journal.logger.LogAttrs(context.Background(), slog.LevelInfo, "websocket opened",
 		slog.String("role", c.role()),
 		slog.String("remote", c.remote()),
 		slog.String("subprotocol", c.subprotocol))
@@ -83,14 +114,14 @@ func (c *Conn) logOpened() {
 
 // logEnded logs how the connection ended. err is what Close returns.
 func (c *Conn) logEnded(err error) {
-	if c.logger == nil {
+	if c.journal == nil {
 		return
 	}
 	s := c.Stats()
 	attrs := []slog.Attr{
 		slog.String("role", c.role()),
 		slog.String("remote", c.remote()),
-		slog.Duration("duration", -c.opened.until()),
+		slog.Duration("duration", -c.journal.opened.until()),
 		slog.Int64("sent", s.MessagesSent),
 		slog.Int64("received", s.MessagesReceived),
 		slog.Int("closeSent", int(s.CloseSent)),
@@ -101,7 +132,7 @@ func (c *Conn) logEnded(err error) {
 		level, text = slog.LevelWarn, "websocket failed"
 		attrs = append(attrs, slog.String("error", err.Error()))
 	}
-	c.logger.LogAttrs(context.Background(), level, text, attrs...)
+	c.journal.logger.LogAttrs(context.Background(), level, text, attrs...)
 }
 
 // logRefused logs a handshake that came to nothing. remote is "" where there is

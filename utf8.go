@@ -9,7 +9,7 @@ import "unicode/utf8"
 // peer that sends garbage is told so at once and not when its message ends.
 type textChecker struct {
 	carry [utf8.UTFMax]byte // the beginning of a character that was cut
-	n     int               // bytes in carry, at most 3 between calls
+	n     uint8             // bytes in carry, at most 3 between calls
 }
 
 // write checks the next piece of text. After false the text is lost: no call
@@ -33,7 +33,7 @@ func (t *textChecker) write(p []byte) bool {
 		return false
 	}
 	if cut > 0 {
-		t.n = copy(t.carry[:], p[len(p)-cut:])
+		t.n = uint8(copy(t.carry[:], p[len(p)-cut:]))
 	}
 	return true
 }

@@ -51,7 +51,7 @@ func (c *Conn) readNet(direct []byte) (int, error) {
 		return c.readSome(direct)
 	case in.buf == nil:
 		n, err := c.readSome(in.rest[in.nrest:])
-		in.nrest += n
+		in.nrest += uint8(n)
 		if err == nil {
 			in.room()
 		}
@@ -107,7 +107,7 @@ func (in *readHalf) giveBack() {
 		return
 	}
 	if len(in.data) > 0 {
-		in.nrest = copy(in.rest[:], in.data)
+		in.nrest = uint8(copy(in.rest[:], in.data))
 	}
 	putReadBuffer(in.buf)
 	in.buf, in.data = nil, nil

@@ -16,8 +16,12 @@ func (c *Conn) inputWaits() bool { return false }
 
 // Without a RawConn none of these is ever called.
 
-type writeAttempt struct{}
+type (
+	readAttempt  struct{ callback func(uintptr) bool }
+	writeAttempt struct{}
+)
+
+func (*readAttempt) bind(*Conn) {}
 
 func (c *Conn) readRaw([]byte) (int, error)   { panic("websocket: no RawConn") }
 func (c *Conn) tryWrite(*buffer) (int, error) { panic("websocket: no RawConn") }
-func (c *Conn) attemptRead(uintptr) (ok bool) { panic("websocket: no RawConn") }

@@ -31,33 +31,47 @@ func rawConnOf(nc net.Conn) syscall.RawConn {
 	return raw
 }
 
+// A readAttempt is what readRaw and its callback tell each other.
+type readAttempt struct {
+	direct   []byte
+	n        int
+	errno    syscall.Errno
+	callback func(fd uintptr) (done bool)
+}
+
+func (a *readAttempt) bind(c *Conn) { a.callback = c.attemptRead }
+
 // readRaw reads into direct or, where that is nil, into the read buffer,
 // waiting until there is something. While it waits the Conn holds no buffer:
 // the callback attempts the read and gives the buffer back when it finds
 // nothing. It has to attempt it before it waits, even where the last read
 // came back short, or an end of input that came with the data is missed.
 func (c *Conn) readRaw(direct []byte) (int, error) {
-	in := &c.in
-	in.direct = direct
-	err := c.raw.Read(in.attempt)
-	in.direct = nil
-	if err == nil {
-		err = in.readErr
+	in, a := &c.in, &c.in.attempt
+	a.direct = direct
+	err := c.raw.Read(a.callback)
+	a.direct = nil
+	switch {
+	case err != nil:
+	case a.errno != 0:
+		err = c.opError("read", a.errno)
+	case a.n == 0:
+		err = ioError{io.EOF} // not that of a message
 	}
 	if err != nil {
 		in.giveBack()
 		return 0, err
 	}
 	if direct == nil {
-		in.data = in.buf.b[:len(in.data)+in.n]
+		in.data = in.buf.b[:len(in.data)+a.n]
 	}
-	return in.n, nil
+	return a.n, nil
 }
 
-// attemptRead is the callback of readRaw. It is bound once, into in.attempt.
+// attemptRead is the callback of readRaw.
 func (c *Conn) attemptRead(fd uintptr) (done bool) {
 	in := &c.in
-	p := in.direct
+	p := in.attempt.direct
 	if p == nil {
 		p = in.room()
 	}
@@ -65,21 +79,15 @@ func (c *Conn) attemptRead(fd uintptr) (done bool) {
 	for errno == syscall.EINTR {
 		n, errno = socketRead(fd, p)
 	}
-	switch {
-	case errno == syscall.EAGAIN:
+	if errno == syscall.EAGAIN {
 		in.giveBack()
 		c.settleDebts()
 		if in.keepalive != nil {
 			in.keepalive.foundEmpty = true
 		}
 		return false
-	case errno != 0:
-		in.n, in.readErr = 0, c.opError("read", errno)
-	case n == 0:
-		in.n, in.readErr = 0, ioError{io.EOF} // not that of a message
-	default:
-		in.n, in.readErr = n, nil
 	}
+	in.attempt.n, in.attempt.errno = n, errno
 	return true
 }
 

@@ -37,47 +37,80 @@ type writeHalf struct {
 	flushing bool    // somebody has the role of the flusher
 	crowded  bool    // others have written while the last flush was under way
 
-	// The line of those who write messages. Only its head may add data
-	// frames. It does not wait but for the flusher's role, or it is a
+	// Those who write messages stand in a line, of which only the head may add
+	// data frames. It does not wait but for the flusher's role, or it is a
 	// NextWriter between its first and last frame.
-	busy bool
-	line []*lineRequest // those behind the head, first come first served
-	head *roleRequest   // the head, while it waits for the role
-
-	deadline moment // the application's
-	armed    moment // what has been set on the connection
-	flushBy  moment // when the flush that began last has to be over
-	closeBy  moment // when the closing handshake has to be over
-
-	timer struct {
-		hold    *time.Timer // sends held frames
-		holding bool        // it is armed
-		line    *time.Timer // ends the line's wait at deadline
-	}
-
-	changed chan struct{} // closed at the next change; see watch
-
-	pongs      int     // bytes of Pongs in pending
-	latestPong []byte  // payload of one that waits for room; nil for none
-	pings      []*ping // waiting, in the order of their ids
-	pingID     uint64  // of the last; the first is random, for peers that count in Pongs of their own
-
-	// While the head of the line keeps its place before its frame leaves, what
-	// is given to Enqueue waits in queue.
-	queueing   bool
+	busy       bool // there is a head
+	queueing   bool // it keeps its place before its frame leaves
 	streaming  bool // by NextWriter
-	queue      []preparedFrame
-	fragmented bool  // a message has begun and its last frame has not left
-	queued     int64 // bytes in queue
-	turns      int   // how often queue has been appended to pending
-	maxQueued  int64
-	leaving    int64 // bytes that a flusher has taken and not sent
+	fragmented bool // a message has begun and its last frame has not left
 
-	stats Stats // the sending half of it
-
+	holding   bool // hold is armed
 	halfClose bool // the flusher is to close this direction when done
 
-	closing closing // see close.go
+	leaving   int64 // bytes that a flusher has taken and not sent
+	maxQueued int64
+	armed     moment // the write deadline that has been set on the connection below
+	deadline  moment // the application's
+	flushBy   moment // when the flush that began last has to be over
+	closeBy   moment // when the closing handshake has to be over
+	stats     writeStats
+
+	hold    *time.Timer   // sends held frames
+	changed chan struct{} // closed at the next change; see watch
+	backlog *backlog      // nil until something has had to wait
+
+	pongs  int    // bytes of Pongs in pending
+	pings  *ping  // the first that waits for its Pong
+	pingID uint64 // of the last; the first is random, for peers that count in Pongs of their own
+
+	closing closing // see ending.go
+}
+
+// A backlog is what waits elsewhere than in the pending buffer, which on most
+// connections nothing ever does. It belongs to the mu of its writeHalf.
+type backlog struct {
+	line    []*lineRequest // those behind its head, first come first served
+	head    *roleRequest   // the head, while it waits for the role
+	timeout *time.Timer    // ends their wait at the deadline
+
+	queue  []preparedFrame // what has been given to Enqueue while the head was queueing
+	queued int64           // bytes in it
+	turns  int             // how often it has been appended to pending
+
+	latestPong []byte // payload of a Pong that waits for room; nil for none
+}
+
+// needBacklog returns the backlog, a new one where there is none.
+func (out *writeHalf) needBacklog() *backlog {
+	if out.backlog == nil {
+		out.backlog = new(backlog)
+	}
+	return out.backlog
+}
+
+// dropQueue lets go of what has been enqueued and not been sent.
+func (out *writeHalf) dropQueue() {
+	if b := out.backlog; b != nil {
+		b.queue, b.queued = nil, 0
+	}
+}
+
+// queued returns how many bytes of what has been enqueued wait for the head of
+// the line.
+func (out *writeHalf) queued() int64 {
+	if out.backlog == nil {
+		return 0
+	}
+	return out.backlog.queued
+}
+
+// turns returns how often what had been enqueued has been appended to pending.
+func (out *writeHalf) turns() int {
+	if out.backlog == nil {
+		return 0
+	}
+	return out.backlog.turns
 }
 
 // A lineRequest is a writer that waits in the line. It wakes as the head, or
@@ -171,7 +204,8 @@ func (c *Conn) takeLine(f *preparedFrame) (appended bool, err error) {
 	if f != nil {
 		r.message = *f
 	}
-	out.line = append(out.line, r)
+	b := out.needBacklog()
+	b.line = append(b.line, r)
 	c.watchLine()
 	out.mu.Unlock()
 	<-r.done
@@ -191,31 +225,35 @@ func (c *Conn) leaveLine() {
 	out := &c.out
 	c.appendQueue()
 	out.queueing, out.streaming = false, false
-	for len(out.line) > 0 {
-		r := out.line[0]
-		out.line = out.line[1:]
-		close(r.done)
-		if !r.message.h.Fin || len(r.message.p) > maxAppend || len(out.frames()) > maxPending {
-			return // it is the head now
+	if b := out.backlog; b != nil {
+		for len(b.line) > 0 {
+			r := b.line[0]
+			b.line = b.line[1:]
+			close(r.done)
+			if !r.message.h.Fin || len(r.message.p) > maxAppend || len(out.frames()) > maxPending {
+				return // it is the head now
+			}
+			c.appendPrepared(&r.message)
+			r.appended = true
+			out.crowded = true
 		}
-		c.appendPrepared(&r.message)
-		r.appended = true
-		out.crowded = true
+		b.line = nil
 	}
-	out.line, out.busy = nil, false
+	out.busy = false
 }
 
 // appendQueue appends what has been enqueued.
 func (c *Conn) appendQueue() {
 	out := &c.out
-	if len(out.queue) == 0 {
+	b := out.backlog
+	if b == nil || len(b.queue) == 0 {
 		return
 	}
-	for i := range out.queue {
-		c.appendPrepared(&out.queue[i])
+	for i := range b.queue {
+		c.appendPrepared(&b.queue[i])
 	}
-	out.queue, out.queued = nil, 0
-	out.turns++
+	out.dropQueue()
+	b.turns++
 	out.notify()
 }
 
@@ -228,7 +266,7 @@ func (c *Conn) takeRole() error {
 		return nil
 	}
 	r := &roleRequest{done: make(chan struct{})}
-	out.head = r
+	out.needBacklog().head = r
 	c.watchLine()
 	out.mu.Unlock()
 	<-r.done
@@ -246,20 +284,25 @@ func (c *Conn) takeRole() error {
 // watchLine sees to it that those who wait in line hear of the write deadline.
 func (c *Conn) watchLine() {
 	out := &c.out
-	timer := out.timer.line
+	b := out.backlog
 	switch {
+	case b == nil:
 	case out.deadline == 0 || !out.waiting():
-		if timer != nil {
-			timer.Stop()
+		if b.timeout != nil {
+			b.timeout.Stop()
 		}
-	case timer == nil:
-		out.timer.line = time.AfterFunc(out.deadline.until(), c.lineTimeout)
+	case b.timeout == nil:
+		b.timeout = time.AfterFunc(out.deadline.until(), c.lineTimeout)
 	default:
-		timer.Reset(out.deadline.until())
+		b.timeout.Reset(out.deadline.until())
 	}
 }
 
-func (out *writeHalf) waiting() bool { return len(out.line) > 0 || out.head != nil }
+// waiting reports whether writers wait in line.
+func (out *writeHalf) waiting() bool {
+	b := out.backlog
+	return b != nil && (len(b.line) > 0 || b.head != nil)
+}
 
 func (c *Conn) lineTimeout() {
 	out := &c.out
@@ -313,7 +356,7 @@ func (c *Conn) appendOrTake(f *preparedFrame) (batch *buffer, p []byte, err erro
 			out.crowded = true
 			return nil, nil, nil
 		case c.more.Load() && len(out.frames()) < maxHeld:
-			c.hold()
+			c.holdBack()
 			return nil, nil, nil
 		}
 		out.flushing = true
@@ -338,10 +381,10 @@ func (c *Conn) gather() {
 
 // count counts a data frame that is about to be sent.
 func (out *writeHalf) count(f *preparedFrame) {
-	out.stats.BytesSent += int64(f.size)
-	out.stats.CompressedBytesSent += int64(len(f.p))
+	out.stats.bytes += int64(f.size)
+	out.stats.compressed += int64(len(f.p))
 	if f.h.Fin {
-		out.stats.MessagesSent++
+		out.stats.messages++
 	}
 }
 
@@ -384,17 +427,17 @@ func (c *Conn) appendHeader(h FrameHeader, length int) (key [4]byte) {
 
 // hold leaves what is pending to the next write, to the reader when it has to
 // wait, or to the timer, whichever comes first.
-func (c *Conn) hold() {
-	t := &c.out.timer
+func (c *Conn) holdBack() {
+	out := &c.out
 	switch {
-	case t.holding:
+	case out.holding:
 		return
-	case t.hold == nil:
-		t.hold = time.AfterFunc(holdTime, c.holdTimeout)
+	case out.hold == nil:
+		out.hold = time.AfterFunc(holdTime, c.holdTimeout)
 	default:
-		t.hold.Reset(holdTime)
+		out.hold.Reset(holdTime)
 	}
-	t.holding = true
+	out.holding = true
 }
 
 // holdTimeout sends what is held. Nothing is held again until the next read.
@@ -403,7 +446,7 @@ func (c *Conn) holdTimeout() {
 	c.more.Store(false)
 	out.mu.Lock()
 	defer out.mu.Unlock()
-	out.timer.holding = false
+	out.holding = false
 	if !out.flushing && out.pending != nil {
 		out.flushing = true
 		go c.flushRest(out.take(), 0)

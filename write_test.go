@@ -49,12 +49,20 @@ func stuckWriter(t testing.TB, c *Conn) <-chan error {
 // waiting returns a condition for waitUntil: n writers wait.
 func waiting(c *Conn, n int) func() bool {
 	return inState(c, func(out *writeHalf) bool {
-		waiting := len(out.line)
-		if out.head != nil {
-			waiting++
+		waiting := 0
+		if b := out.backlog; b != nil {
+			waiting = len(b.line)
+			if b.head != nil {
+				waiting++
+			}
 		}
 		return waiting == n
 	})
+}
+
+// queueEmpty reports whether nothing that has been enqueued is kept.
+func queueEmpty(out *writeHalf) bool {
+	return out.queued() == 0 && (out.backlog == nil || out.backlog.queue == nil)
 }
 
 // A numbered message says who wrote it and when, and shows if it is whole.
