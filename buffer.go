@@ -1,6 +1,9 @@
 package websocket
 
-import "sync"
+import (
+	"slices"
+	"sync"
+)
 
 // A buffer is pooled memory. Connections hold one only while bytes are in it,
 // so that an idle connection costs none.
@@ -43,6 +46,13 @@ func getWriteBuffer() *buffer { return writeBuffers.Get().(*buffer) }
 // grow gives b a capacity of at least need. It doubles, but not past most.
 func (b *buffer) grow(need, most int) {
 	b.b = append(make([]byte, 0, max(need, min(2*cap(b.b), most))), b.b...)
+}
+
+// appendMasked appends p, masked with key from its first byte on.
+func (b *buffer) appendMasked(p []byte, key [4]byte) {
+	n := len(b.b)
+	b.b = slices.Grow(b.b, len(p))[:n+len(p)]
+	maskInto(b.b[n:], p, key, 0)
 }
 
 func putWriteBuffer(b *buffer) {

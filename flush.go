@@ -204,10 +204,10 @@ func (c *Conn) writeLarge(frames *buffer, p []byte) error {
 	}
 	for len(p) > 0 {
 		n := min(len(p), maxAppend)
-		start := len(frames.b)
-		frames.b = append(frames.b, p[:n]...)
 		if c.client {
-			Mask(frames.b[start:], key, 0) // maxAppend is a multiple of 4
+			frames.appendMasked(p[:n], key) // maxAppend is a multiple of 4
+		} else {
+			frames.b = append(frames.b, p[:n]...)
 		}
 		if _, err := c.nc.Write(frames.b); err != nil {
 			return err

@@ -14,33 +14,37 @@ import (
 // by
 //
 //	pos = Mask(piece, key, pos)
-func Mask(b []byte, key [4]byte, pos int) int {
-	pos &= 3
-	next := (pos + len(b)) & 3
+func Mask(b []byte, key [4]byte, pos int) int { return maskInto(b, b, key, pos) }
 
-	// The key as the first byte of b sees it, four times and eight times.
+// maskInto is Mask from src to the beginning of dst, which has room for it. The
+// two may overlap where dst begins no later.
+func maskInto(dst, src []byte, key [4]byte, pos int) int {
+	pos &= 3
+	next := (pos + len(src)) & 3
+
+	// The key as the first byte of src sees it, four times and eight times.
 	k := binary.LittleEndian.Uint32(key[:])
 	k = k>>(8*pos) | k<<(32-8*pos)
 	k8 := uint64(k)<<32 | uint64(k)
 
-	for len(b) >= 64 {
-		w := b[:64]
-		binary.LittleEndian.PutUint64(w[0:8], binary.LittleEndian.Uint64(w[0:8])^k8)
-		binary.LittleEndian.PutUint64(w[8:16], binary.LittleEndian.Uint64(w[8:16])^k8)
-		binary.LittleEndian.PutUint64(w[16:24], binary.LittleEndian.Uint64(w[16:24])^k8)
-		binary.LittleEndian.PutUint64(w[24:32], binary.LittleEndian.Uint64(w[24:32])^k8)
-		binary.LittleEndian.PutUint64(w[32:40], binary.LittleEndian.Uint64(w[32:40])^k8)
-		binary.LittleEndian.PutUint64(w[40:48], binary.LittleEndian.Uint64(w[40:48])^k8)
-		binary.LittleEndian.PutUint64(w[48:56], binary.LittleEndian.Uint64(w[48:56])^k8)
-		binary.LittleEndian.PutUint64(w[56:64], binary.LittleEndian.Uint64(w[56:64])^k8)
-		b = b[64:]
+	dst = dst[:len(src)]
+	i := 0
+	for ; i <= len(src)-64; i += 64 {
+		d, s := dst[i:i+64:i+64], src[i:i+64:i+64]
+		binary.LittleEndian.PutUint64(d[0:8], binary.LittleEndian.Uint64(s[0:8])^k8)
+		binary.LittleEndian.PutUint64(d[8:16], binary.LittleEndian.Uint64(s[8:16])^k8)
+		binary.LittleEndian.PutUint64(d[16:24], binary.LittleEndian.Uint64(s[16:24])^k8)
+		binary.LittleEndian.PutUint64(d[24:32], binary.LittleEndian.Uint64(s[24:32])^k8)
+		binary.LittleEndian.PutUint64(d[32:40], binary.LittleEndian.Uint64(s[32:40])^k8)
+		binary.LittleEndian.PutUint64(d[40:48], binary.LittleEndian.Uint64(s[40:48])^k8)
+		binary.LittleEndian.PutUint64(d[48:56], binary.LittleEndian.Uint64(s[48:56])^k8)
+		binary.LittleEndian.PutUint64(d[56:64], binary.LittleEndian.Uint64(s[56:64])^k8)
 	}
-	for len(b) >= 8 {
-		binary.LittleEndian.PutUint64(b, binary.LittleEndian.Uint64(b)^k8)
-		b = b[8:]
+	for ; i <= len(src)-8; i += 8 {
+		binary.LittleEndian.PutUint64(dst[i:i+8], binary.LittleEndian.Uint64(src[i:i+8])^k8)
 	}
-	for i := range b {
-		b[i] ^= byte(k)
+	for ; i < len(src); i++ {
+		dst[i] = src[i] ^ byte(k)
 		k = k>>8 | k<<24
 	}
 	return next

@@ -30,9 +30,9 @@ type readHalf struct {
 	// Bytes that have been read from the connection. Where buf is nil, those
 	// that remain, less than a header, are in rest.
 	//
-	//	data is a part of buf.b
-	//	buf == nil implies len(data) == 0
-	//	nrest > 0 implies buf == nil
+	//	data is a part of buf.b or, within ReadMessage, of what lend returns
+	//	buf == nil implies len(data) == 0 outside of ReadMessage
+	//	nrest > 0 implies buf == nil and len(data) == 0
 	buf   *buffer
 	data  []byte
 	rest  [maxHeaderSize]byte
@@ -112,14 +112,41 @@ func (c *Conn) ReadMessage(dst []byte) (Opcode, []byte, error) {
 	in := &c.in
 	in.lock()
 	defer in.unlock()
-	err := c.beginMessage()
+	var p []byte
+	err := c.beginMessage(c.lend(dst))
 	if err == nil {
-		var p []byte
-		if p, err = c.readMessage(dst); err == nil {
-			return in.opcode, p, nil
-		}
+		p, err = c.readMessage(dst)
 	}
-	return 0, dst, c.readFailed(err)
+	in.reclaim()
+	if err != nil {
+		return 0, dst, c.readFailed(err)
+	}
+	return in.opcode, p, nil
+}
+
+// minLent is how long a message must be for a copy to cost more than to read
+// into the caller's memory, which may have less room than the read buffer.
+const minLent = 8 << 10
+
+// lend returns the room behind dst, where a message like the last one would fit
+// into it: the next bytes are read there, and the payload need not be copied but
+// only moved over its header as it is unmasked. It returns nil where that does
+// not pay.
+func (c *Conn) lend(dst []byte) []byte {
+	room := dst[len(dst):cap(dst)]
+	if c.in.size < minLent || c.in.size+maxHeaderSize > int64(len(room)) || c.deflate != nil {
+		return nil
+	}
+	return room[:min(len(room), readBufferSize)]
+}
+
+// reclaim moves to the read buffer what lies behind the message in memory that
+// was lent.
+func (in *readHalf) reclaim() {
+	if in.buf == nil && len(in.data) > 0 {
+		in.buf = getReadBuffer()
+		in.data = in.buf.b[:copy(in.buf.b, in.data)]
+	}
 }
 
 // readMessage reads the rest of the message and appends it to dst.
@@ -154,9 +181,9 @@ func (c *Conn) appendPayload(dst []byte) ([]byte, error) {
 			if len(dst) == cap(dst) {
 				// Room for the rest of the frame, but for no more than what
 				// has come already or a buffer's worth: its length is only a
-				// claim.
+				// claim. With its header the next one like it will fit, too.
 				room := max(len(dst)-start, readBufferSize)
-				dst = slices.Grow(dst, int(min(in.remaining, int64(room))))
+				dst = slices.Grow(dst, int(min(in.remaining, int64(room)))+maxHeaderSize)
 			}
 			var n int
 			n, err = c.readPayload(dst[len(dst):cap(dst)])
@@ -182,7 +209,7 @@ func (c *Conn) NextReader() (Opcode, io.Reader, error) {
 	in := &c.in
 	in.lock()
 	defer in.unlock()
-	if err := c.beginMessage(); err != nil {
+	if err := c.beginMessage(nil); err != nil {
 		return 0, nil, c.readFailed(err)
 	}
 	if in.hasReplied {
@@ -231,8 +258,9 @@ func (r *messageReader) Read(p []byte) (int, error) {
 }
 
 // beginMessage reads up to the first header of the next message, or to
-// nothing where a deadline left a message half read.
-func (c *Conn) beginMessage() error {
+// nothing where a deadline left a message half read. What it has to wait for it
+// reads into lent or, where that is nil, into the read buffer.
+func (c *Conn) beginMessage(lent []byte) error {
 	in := &c.in
 	switch {
 	case in.err != nil:
@@ -251,8 +279,12 @@ func (c *Conn) beginMessage() error {
 	if !in.inControl && len(in.data) == 0 && in.nrest == 0 {
 		// The wait for a message, which is what an idle connection does. From
 		// up here it fits in a goroutine's first 2 KiB of stack.
-		if _, err := c.read(nil); err != nil {
+		n, err := c.read(lent)
+		if err != nil {
 			return err
+		}
+		if lent != nil {
+			in.data = lent[:n]
 		}
 	}
 	if err := c.nextDataFrame(); err != nil {
@@ -322,9 +354,10 @@ func (c *Conn) readPayload(p []byte) (n int, err error) {
 	if len(c.in.data) == 0 && min(int64(len(p)), c.in.remaining) >= directSize {
 		n, err = c.readDirect(p)
 	} else {
-		var b []byte
-		b, err = c.chunk(len(p))
-		n = copy(p, b)
+		var wire []byte
+		wire, err = c.buffered(len(p))
+		n = len(wire)
+		c.in.unmask(p, wire)
 	}
 	if err == nil {
 		err = c.checkText(p[:n])
@@ -503,6 +536,14 @@ func (c *Conn) readControl() error {
 // in the read buffer: at least one and at most n. They are valid until the
 // next read.
 func (c *Conn) chunk(n int) ([]byte, error) {
+	p, err := c.buffered(n)
+	c.in.unmask(p, p)
+	return p, err
+}
+
+// buffered returns the next bytes of the frame's payload as they have come: at
+// least one and at most n.
+func (c *Conn) buffered(n int) ([]byte, error) {
 	in := &c.in
 	if len(in.data) == 0 {
 		if err := c.fill(); err != nil {
@@ -512,7 +553,6 @@ func (c *Conn) chunk(n int) ([]byte, error) {
 	n = int(min(int64(n), int64(len(in.data)), in.remaining))
 	p := in.data[:n]
 	in.data = in.data[n:]
-	in.unmask(p)
 	return p, nil
 }
 
@@ -524,14 +564,19 @@ const directSize = readBufferSize
 func (c *Conn) readDirect(p []byte) (n int, err error) {
 	in := &c.in
 	n, err = c.read(p[:min(int64(len(p)), in.remaining)])
-	in.unmask(p[:n])
+	in.unmask(p[:n], p[:n])
 	return n, err
 }
 
-// unmask unmasks the next bytes of the frame's payload and counts them.
-func (in *readHalf) unmask(p []byte) {
-	if in.masked {
-		in.maskPos = uint8(Mask(p, in.maskKey, int(in.maskPos)))
+// unmask unmasks the next bytes of the frame's payload, which are src, into dst,
+// and counts them.
+func (in *readHalf) unmask(dst, src []byte) {
+	switch {
+	case len(src) == 0:
+	case in.masked:
+		in.maskPos = uint8(maskInto(dst, src, in.maskKey, int(in.maskPos)))
+	case &dst[0] != &src[0]:
+		copy(dst, src)
 	}
-	in.remaining -= int64(len(p))
+	in.remaining -= int64(len(src))
 }

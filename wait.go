@@ -88,9 +88,12 @@ func (e ioError) Unwrap() error { return e.error }
 // and takes a buffer where there is none.
 func (in *readHalf) room() []byte {
 	left := in.data
-	if in.buf == nil {
-		in.buf, left = getReadBuffer(), in.rest[:in.nrest]
+	if in.nrest > 0 {
+		left = in.rest[:in.nrest]
 		in.nrest = 0
+	}
+	if in.buf == nil {
+		in.buf = getReadBuffer()
 	}
 	n := 0
 	if len(left) > 0 { // most often not
@@ -103,12 +106,12 @@ func (in *readHalf) room() []byte {
 // giveBack returns the read buffer to its pool. What is left in it, less than
 // a header, stays behind in rest.
 func (in *readHalf) giveBack() {
-	if in.buf == nil {
-		return
-	}
 	if len(in.data) > 0 {
 		in.nrest = uint8(copy(in.rest[:], in.data))
 	}
-	putReadBuffer(in.buf)
-	in.buf, in.data = nil, nil
+	in.data = nil
+	if in.buf != nil {
+		putReadBuffer(in.buf)
+		in.buf = nil
+	}
 }

@@ -393,11 +393,11 @@ func (out *writeHalf) count(f *preparedFrame) {
 func (c *Conn) appendFrame(h FrameHeader, p []byte) {
 	c.out.makeRoom(len(p))
 	key := c.appendHeader(h, len(p))
-	b := append(c.out.pending.b, p...)
-	if c.client {
-		Mask(b[len(b)-len(p):], key, 0)
+	if b := c.out.pending; c.client {
+		b.appendMasked(p, key)
+	} else {
+		b.b = append(b.b, p...)
 	}
-	c.out.pending.b = b
 }
 
 // makeRoom sees to it that a header and n bytes can be appended to the pending
