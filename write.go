@@ -339,8 +339,8 @@ func (c *Conn) appendOrTake(f *preparedFrame) (batch *buffer, p []byte, err erro
 	out.fragmented = !f.h.Fin
 	out.count(f)
 	if large {
-		c.appendHeader(f.h, len(f.p))
-		batch := out.take() // before anything can come between header and payload
+		c.appendHeader(f.h, len(f.p), min(len(f.p), maxAppend)) // room for a first piece
+		batch := out.take()                                     // before anything can come between header and payload
 		if f.h.Fin {
 			c.leaveLine()
 		}
@@ -391,8 +391,7 @@ func (out *writeHalf) count(f *preparedFrame) {
 // appendFrame appends a frame to the pending buffer, masked there where this
 // is a client. The caller holds mu.
 func (c *Conn) appendFrame(h FrameHeader, p []byte) {
-	c.out.makeRoom(len(p))
-	key := c.appendHeader(h, len(p))
+	key := c.appendHeader(h, len(p), len(p))
 	if b := c.out.pending; c.client {
 		b.appendMasked(p, key)
 	} else {
@@ -412,11 +411,11 @@ func (out *writeHalf) makeRoom(n int) {
 	}
 }
 
-// appendHeader appends a header to the pending buffer and returns the masking
-// key in it. Of a payload that follows there is room for a first piece.
-func (c *Conn) appendHeader(h FrameHeader, length int) (key [4]byte) {
+// appendHeader appends the header of a payload of the given length to the
+// pending buffer, with room behind it, and returns the masking key in it.
+func (c *Conn) appendHeader(h FrameHeader, length, room int) (key [4]byte) {
 	out := &c.out
-	out.makeRoom(min(length, maxAppend))
+	out.makeRoom(room)
 	h.Length = int64(length)
 	if c.client {
 		h.Masked, h.MaskKey = true, newMaskKey()
