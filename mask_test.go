@@ -59,6 +59,37 @@ func TestMask(t *testing.T) {
 	}
 }
 
+// TestMaskInto compares masking into other memory, and into memory that begins a
+// little before, as a frame's header does, with the byte loop.
+func TestMaskInto(t *testing.T) {
+	key := [4]byte{0x01, 0x20, 0x44, 0x8f}
+	for length := range 300 {
+		for before := range 2*maxHeaderSize + 1 {
+			for pos := range 4 {
+				memory := make([]byte, before+length)
+				for i := range memory {
+					memory[i] = byte(i * 7)
+				}
+				src := memory[before:]
+				want := maskByteByByte(src, key, pos)
+				apart := bytes.Repeat([]byte{0xDB}, length+1)
+				for name, dst := range map[string][]byte{"memory apart": apart, "memory that overlaps": memory} {
+					if next := maskInto(dst, src, key, pos); next != (pos+length)%4 {
+						t.Fatalf("%d bytes from place %d end at place %d, want %d", length, pos, next, (pos+length)%4)
+					}
+					if !bytes.Equal(dst[:length], want) {
+						t.Fatalf("%d bytes into %s, %d bytes before, from place %d:\n got % x\nwant % x", length, name, before, pos, dst[:length], want)
+					}
+					copy(src, maskByteByByte(want, key, pos)) // as it was
+				}
+				if apart[length] != 0xDB {
+					t.Fatalf("masking %d bytes wrote beyond them", length)
+				}
+			}
+		}
+	}
+}
+
 // TestMaskPlaceModulo4: any int is a place, also the whole count of the bytes
 // before.
 func TestMaskPlaceModulo4(t *testing.T) {

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"unsafe"
 )
 
 // TestNoBufferWhileWaiting has the reader wait after every single byte of a
@@ -139,6 +140,16 @@ func TestMessagesStayApart(t *testing.T) {
 			e.p.close()
 		}
 	})
+}
+
+// TestConnSize: memory comes in sizes, of which the one that a Conn fits into is
+// a large part of what an idle connection costs. A word more would cost the next
+// one, 64 bytes larger.
+func TestConnSize(t *testing.T) {
+	const class, mallocHeader = 704, 8
+	if n := unsafe.Sizeof(Conn{}); unsafe.Sizeof(uintptr(0)) == 8 && n > class-mallocHeader {
+		t.Errorf("a Conn has %d bytes, want at most %d: what most connections do not need belongs elsewhere", n, class-mallocHeader)
+	}
 }
 
 // TestAllocations: a message that is read into a kept buffer, and one that is

@@ -30,7 +30,8 @@ type readHalf struct {
 	// Bytes that have been read from the connection. Where buf is nil, those
 	// that remain, less than a header, are in rest.
 	//
-	//	data is a part of buf.b or, within ReadMessage, of what lend returns
+	//	data is a part of buf.b; within ReadMessage, where buf == nil, of what
+	//	lend returns
 	//	buf == nil implies len(data) == 0 outside of ReadMessage
 	//	nrest > 0 implies buf == nil and len(data) == 0
 	buf   *buffer
@@ -279,6 +280,9 @@ func (c *Conn) beginMessage(lent []byte) error {
 	if !in.inControl && len(in.data) == 0 && in.nrest == 0 {
 		// The wait for a message, which is what an idle connection does. From
 		// up here it fits in a goroutine's first 2 KiB of stack.
+		if lent != nil {
+			in.giveBack() // there is nothing in it
+		}
 		n, err := c.read(lent)
 		if err != nil {
 			return err
