@@ -424,7 +424,7 @@ func (c *Conn) appendHeader(h FrameHeader, length, room int) (key [4]byte) {
 	return h.MaskKey
 }
 
-// hold leaves what is pending to the next write, to the reader when it has to
+// holdBack leaves what is pending to the next write, to the reader when it has to
 // wait, or to the timer, whichever comes first.
 func (c *Conn) holdBack() {
 	out := &c.out
