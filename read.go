@@ -105,6 +105,9 @@ func (in *readHalf) init(c *Conn, early []byte) {
 //
 //	op, buf, err = c.ReadMessage(buf[:0])
 //
+// Up to its capacity dst is written to, also where the message is shorter or
+// there is an error; nothing of it is kept.
+//
 // Memory grows with the bytes received and not with the length announced.
 // Pings and Closes are answered when reading reaches them (section 5.5). Where
 // the last reader of NextReader has not been read to its end, the rest of its
