@@ -33,8 +33,8 @@ type Conn struct {
 	in  readHalf
 	out writeHalf
 
-	// more reports that the read buffer holds a whole message beyond the one
-	// returned last: a reply written now may wait for the next one's.
+	// more reports that a whole message has been read beyond the one returned
+	// last: a reply written now may wait for the next one's.
 	more atomic.Bool
 
 	// ending is set once the closing handshake has begun or the connection is

@@ -71,10 +71,17 @@ func (in *readHalf) countControl() error {
 		in.controlsSince = now()
 	}
 	in.controls++
-	excess := in.controls - maxControlBurst
-	if excess > 0 && float64(excess) > maxControlRate*-in.controlsSince.until().Seconds() {
+	if in.controls <= maxControlBurst {
+		return nil
+	}
+	// The burst is used up: what the rate allows is given back.
+	const each = time.Second / maxControlRate
+	allowed := int64(-in.controlsSince.until() / each)
+	if allowed == 0 {
 		return errControlFlood
 	}
+	in.controls = int32(max(int64(in.controls)-allowed, 1))
+	in.controlsSince = in.controlsSince.add(time.Duration(allowed) * each)
 	return nil
 }
 
@@ -137,10 +144,18 @@ func (c *Conn) Ping(ctx context.Context) error {
 func (out *writeHalf) forgetPing(p *ping) {
 	for at := &out.pings; *at != nil; at = &(*at).next {
 		if *at == p {
-			*at = p.next
+			*at, p.next = p.next, nil
 			return
 		}
 	}
+}
+
+// endPing ends the wait of the first Ping.
+func (out *writeHalf) endPing(err error) {
+	p := out.pings
+	out.pings, p.next = p.next, nil
+	p.err = err
+	close(p.done)
 }
 
 // sendPing sends a Ping without waiting. The caller holds mu.
@@ -172,12 +187,11 @@ func (c *Conn) resolvePings(payload []byte) {
 	if id > out.pingID {
 		return
 	}
-	for p := out.pings; p != nil && p.id <= id; p = p.next {
+	for p := out.pings; p != nil && p.id <= id; p = out.pings {
 		if p.id == id {
 			out.stats.roundTrip = time.Since(p.sent)
 		}
-		close(p.done)
-		out.pings = p.next
+		out.endPing(nil)
 	}
 }
 

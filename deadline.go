@@ -3,37 +3,39 @@ package websocket
 import (
 	"cmp"
 	"errors"
-	"math"
 	"net"
 	"sync"
 	"time"
 )
 
-// A moment is a point in time in one word, where a [time.Time] takes three:
-// ns from when the program began. 0 is none.
+// A moment is a point in time in one word, where a [time.Time] takes three: ns
+// from the beginning of the program, negative before that and in a bubble of
+// synctest, whose clock is behind. 0 is none.
 type moment int64
 
 var beginning = time.Now()
 
+// farthest is 146 years after the beginning: as far away as is needed, and so
+// that no difference of moments overflows.
+const farthest = 1 << 62
+
 func now() moment { return cmp.Or(moment(time.Since(beginning)), 1) }
 
-// add returns the moment d after m, or the last one that there is.
+// add returns the moment d after m, at most the farthest.
 func (m moment) add(d time.Duration) moment {
-	if sum := m + moment(d); d < 0 || sum >= m {
-		return cmp.Or(sum, 1)
-	}
-	return math.MaxInt64
+	return cmp.Or(m+min(max(moment(d), -farthest), farthest-m), 1)
 }
 
 // after returns the moment that is d from now.
 func after(d time.Duration) moment { return now().add(d) }
 
-// momentOf returns when t is, by the clock as it stands now.
+// momentOf returns when t is, by the clock as it stands now; how long ago that
+// was does not matter.
 func momentOf(t time.Time) moment {
 	if t.IsZero() {
 		return 0
 	}
-	return after(time.Until(t))
+	return after(max(time.Until(t), -1))
 }
 
 // time returns m as package net wants it.
@@ -41,7 +43,7 @@ func (m moment) time() time.Time {
 	if m == 0 {
 		return time.Time{}
 	}
-	return beginning.Add(time.Duration(m))
+	return time.Now().Add(m.until())
 }
 
 // passed reports whether m is there and not in the future.

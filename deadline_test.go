@@ -3,6 +3,7 @@ package websocket
 import (
 	"context"
 	"errors"
+	"math"
 	"net"
 	"os"
 	"testing"
@@ -341,4 +342,74 @@ func TestDeadlineTimerLetsGo(t *testing.T) {
 			t.Fatal("the timer still runs, though nobody waits")
 		}
 	})
+}
+
+// TestDeadlineLongAgo: however far in the past a deadline is, it strikes, also by
+// synctest's clock, which stands before the beginning of the program.
+func TestDeadlineLongAgo(t *testing.T) {
+	for name, when := range map[string]time.Time{"1970": longPast, "year 1": time.Time{}.Add(1)} {
+		t.Run(name, func(t *testing.T) {
+			inBothRoles(t, func(t *testing.T, client bool) {
+				synctest.Test(t, func(t *testing.T) {
+					c, _ := newPeer(t, overPipe, connConfig{client: client})
+					if _, err := c.NextWriter(OpBinary); err != nil {
+						t.Fatal(err)
+					}
+					inLine := async(func() error { return c.WriteMessage(OpText, []byte("x")) })
+					synctest.Wait()
+					c.SetDeadline(when)
+					for call, result := range map[string]<-chan error{"ReadMessage": readError(c), "WriteMessage": inLine} {
+						select {
+						case err := <-result:
+							if !errors.Is(err, os.ErrDeadlineExceeded) && !errors.Is(err, &CloseError{Code: StatusAbnormalClosure}) {
+								t.Errorf("%s returned %v, want what a deadline does", call, err)
+							}
+						case <-time.After(time.Hour):
+							t.Errorf("%s still waits an hour after a deadline in the past", call)
+						}
+					}
+					c.CloseNow()
+				})
+			})
+			onEvery(t, func(t *testing.T, connect connectFunc) {
+				c, _ := newPeer(t, connect, connConfig{})
+				if _, err := c.NextWriter(OpBinary); err != nil {
+					t.Fatal(err)
+				}
+				inLine := async(func() error { return c.WriteMessage(OpText, []byte("x")) })
+				waitUntil(t, "it waits in line", waiting(c, 1))
+				c.SetWriteDeadline(when)
+				if err := <-inLine; !errors.Is(err, os.ErrDeadlineExceeded) {
+					t.Errorf("WriteMessage returned %v, want an error that Is os.ErrDeadlineExceeded", err)
+				}
+			})
+		})
+	}
+}
+
+// TestMoments: no time and no duration is so far away that it is taken for
+// another side of now.
+func TestMoments(t *testing.T) {
+	check := func(t *testing.T) {
+		for _, d := range []time.Duration{math.MinInt64, -time.Hour, -1, 0, 1, time.Hour, math.MaxInt64} {
+			m := after(d)
+			if m == 0 {
+				t.Errorf("%v from now is no moment", d)
+			}
+			if passed := d <= 0; m.passed() != passed && d != 1 {
+				t.Errorf("%v from now has passed: %v, want %v", d, m.passed(), passed)
+			}
+			if left := m.until(); d > 1 && left <= 0 || d < 0 && left >= 0 {
+				t.Errorf("%v from now is %v from now", d, left)
+			}
+			if left := time.Until(m.time()); d > 1 && left <= 0 || d < 0 && left >= 0 {
+				t.Errorf("%v from now is %v from now as a time.Time", d, left)
+			}
+		}
+		if momentOf(time.Time{}) != 0 || !moment(0).time().IsZero() {
+			t.Error("no time is some moment")
+		}
+	}
+	check(t)
+	synctest.Test(t, check)
 }

@@ -169,3 +169,32 @@ func TestDeflateStreamConn(t *testing.T) {
 		}
 	})
 }
+
+// TestStatsNeverRunBackwards reads the counts of bytes while compressed messages
+// are counted.
+func TestStatsNeverRunBackwards(t *testing.T) {
+	c, _ := newPeer(t, overPipe, connConfig{deflate: agreed(&Compression{}, false)})
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		c.in.size = 100
+		for range 200_000 {
+			c.countMessage(2000)
+		}
+	}()
+	for last := int64(0); ; {
+		n := c.Stats().CompressedBytesReceived
+		if n < last {
+			t.Fatalf("%d bytes had been received, and then %d", last, n)
+		}
+		last = n
+		select {
+		case <-done:
+			if n := c.Stats(); n.CompressedBytesReceived != 200_000*100 || n.BytesReceived != 200_000*2000 {
+				t.Errorf("%d bytes, %d on the wire, want %d and %d", n.BytesReceived, n.CompressedBytesReceived, 200_000*2000, 200_000*100)
+			}
+			return
+		default:
+		}
+	}
+}

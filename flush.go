@@ -313,11 +313,9 @@ func (c *Conn) endWriting(err error) {
 		}
 		b.line, b.head = nil, nil
 	}
-	for p := out.pings; p != nil; p = p.next {
-		p.err = err
-		close(p.done)
+	for out.pings != nil {
+		out.endPing(err)
 	}
-	out.pings = nil
 	c.watchLine()
 	out.notify()
 }

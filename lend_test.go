@@ -3,7 +3,9 @@ package websocket
 import (
 	"bytes"
 	"math/rand/v2"
+	"runtime"
 	"testing"
+	"weak"
 )
 
 // lengthy returns a message in frames of the given lengths, and its payload.
@@ -92,5 +94,32 @@ func TestLentRoom(t *testing.T) {
 			wantMessage(t, c, OpText, "behind", "it came right behind")
 			c.in.size = size // as if there had been no other message
 		}
+	})
+}
+
+// TestLentNotKept: nothing is left that keeps the caller's memory from the
+// garbage collector.
+func TestLentNotKept(t *testing.T) {
+	everywhere(t, func(t *testing.T, client bool, connect connectFunc) {
+		c, p := newPeer(t, connect, connConfig{client: client})
+		wire, _ := lengthy(p, 0, 16<<10)
+		p.send(wire)
+		if _, _, err := c.ReadMessage(nil); err != nil {
+			t.Fatal(err)
+		}
+		memory := new([20 << 10]byte)
+		if c.lend(memory[:0]) == nil {
+			t.Fatal("memory with room for another message like the last is not lent")
+		}
+		seen := weak.Make(memory)
+		p.send(wire)
+		if _, _, err := c.ReadMessage(memory[:0]); err != nil {
+			t.Fatal(err)
+		}
+		runtime.GC()
+		if seen.Value() != nil {
+			t.Error("the caller's memory is kept after ReadMessage has returned")
+		}
+		runtime.KeepAlive(c)
 	})
 }

@@ -147,3 +147,25 @@ func TestControlFloodBounds(t *testing.T) {
 		}
 	})
 }
+
+// TestControlFloodForever: a connection may have all the control frames that the
+// rate allows for years, and still not more than the burst at once.
+func TestControlFloodForever(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var in readHalf
+		for range 1000 {
+			for range maxControlBurst {
+				if err := in.countControl(); err != nil {
+					t.Fatalf("a burst after so much silence was refused: %v", err)
+				}
+			}
+			time.Sleep(365 * 24 * time.Hour / 100)
+		}
+		n := 0
+		for ; in.countControl() == nil; n++ {
+		}
+		if n > maxControlBurst {
+			t.Errorf("%d control frames came at once, want %d at most", n, maxControlBurst)
+		}
+	})
+}

@@ -129,7 +129,7 @@ func (c *Conn) collect() error {
 // bytes.
 func (c *Conn) inflated(size int64) {
 	c.in.compressed = false
-	c.in.countMessage(size)
+	c.countMessage(size)
 	c.deflate.releaseRead()
 }
 

@@ -409,3 +409,31 @@ func TestPingBehindQueue(t *testing.T) {
 		})
 	})
 }
+
+// TestAnsweredPingsNotKept: Pings of which each is sent before the last one has
+// been answered do not hold on to one another.
+func TestAnsweredPingsNotKept(t *testing.T) {
+	inBothRoles(t, func(t *testing.T, client bool) {
+		synctest.Test(t, func(t *testing.T) {
+			c, p := newPeer(t, overPipe, connConfig{client: client, pingInterval: time.Minute})
+			go readError(c)
+			last := p.wantPing("there was no input")
+			for range 10 {
+				go c.Ping(t.Context())
+				next := p.wantPing("of Ping")
+				p.send(p.frame(true, OpPong, last))
+				synctest.Wait()
+				last = next
+			}
+			p.send(p.frame(true, OpPong, last))
+			synctest.Wait()
+			if c.out.pings != nil {
+				t.Error("a Ping still waits, want none after the last Pong")
+			}
+			if k := c.in.keepalive; k.ping.next != nil {
+				t.Error("a Ping that has been answered keeps a later one")
+			}
+			c.CloseNow()
+		})
+	})
+}

@@ -15,7 +15,7 @@ import (
 //	beginMessage, readPart    fragments put together, read limit, UTF-8
 //	collect, inflatePart      compressed messages, in message_deflate.go
 //	nextFrame                 headers checked, control frames answered
-//	chunk, readDirect         payload, unmasked
+//	buffered, readDirect      payload, unmasked by unmask
 //	fill                      the read buffer, in wait.go
 //
 // All state is in readHalf. It stays as it is when a read deadline strikes,
@@ -27,8 +27,8 @@ type readHalf struct {
 	turn       // of the goroutine that reads
 	err  error // what every read returns from now on
 
-	// Bytes that have been read from the connection. Where buf is nil, those
-	// that remain, less than a header, are in rest.
+	// Bytes that have been read from the connection are in data; less than a
+	// header that remains without a buffer is in rest.
 	//
 	//	data is a part of buf.b; within ReadMessage, where buf == nil, of what
 	//	lend returns
@@ -39,9 +39,9 @@ type readHalf struct {
 	rest  [maxHeaderSize]byte
 	nrest uint8
 
-	// The header that was parsed last: of the frame under way or, where ahead
-	// is not 0, of the one that data begins with.
-	ahead  uint8 // its length in data
+	// The header that was parsed last. Where ahead is not 0 data begins with
+	// it.
+	ahead  uint8 // its length
 	header FrameHeader
 
 	// The data frame whose header was read last. Control frames may stand
@@ -70,7 +70,7 @@ type readHalf struct {
 	hasReplied bool
 
 	text      textChecker
-	controls  int32  // control frames since the last message
+	controls  int32  // control frames since the last message; see countControl
 	size      int64  // payload of the message's frames up to and with this one
 	fragments int64  // how many these are
 	count     uint64 // messages begun, to tell one reader from the next
@@ -83,7 +83,7 @@ type readHalf struct {
 	// What seldom is there.
 	saved          []byte                   // what ReadMessage had read of the message when a deadline struck
 	controlPayload *[maxControlPayload]byte // of a control frame that comes in pieces
-	controlsSince  moment                   // when the first of controls came
+	controlsSince  moment                   // when the first of controls came, or later
 }
 
 func (in *readHalf) init(c *Conn, early []byte) {
@@ -147,9 +147,13 @@ func (c *Conn) lend(dst []byte) []byte {
 // reclaim moves to the read buffer what lies behind the message in memory that
 // was lent.
 func (in *readHalf) reclaim() {
-	if in.buf == nil && len(in.data) > 0 {
+	switch {
+	case in.buf != nil:
+	case len(in.data) > 0:
 		in.buf = getReadBuffer()
 		in.data = in.buf.b[:copy(in.buf.b, in.data)]
+	default:
+		in.data = nil // or the memory would be kept
 	}
 }
 
@@ -262,8 +266,8 @@ func (r *messageReader) Read(p []byte) (int, error) {
 }
 
 // beginMessage reads up to the first header of the next message, or to
-// nothing where a deadline left a message half read. What it has to wait for it
-// reads into lent or, where that is nil, into the read buffer.
+// nothing where a deadline left a message half read. Where nothing of it is there
+// yet, the first read is into lent or, where that is nil, into the read buffer.
 func (c *Conn) beginMessage(lent []byte) error {
 	in := &c.in
 	switch {
@@ -317,7 +321,7 @@ func (c *Conn) messageRead() {
 	}
 }
 
-// messageBuffered reports whether the read buffer holds a whole message.
+// messageBuffered reports whether a whole message has been read.
 func (c *Conn) messageBuffered() bool {
 	in := &c.in
 	if len(in.data) == 0 {
@@ -417,7 +421,7 @@ func (c *Conn) toPayload() error {
 			if in.compressed {
 				return io.EOF
 			}
-			in.countMessage(in.size)
+			c.countMessage(in.size)
 			return c.endText(io.EOF)
 		}
 		if err := c.nextDataFrame(); err != nil {

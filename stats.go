@@ -31,7 +31,7 @@ type Stats struct {
 // readStats is the receiving half of Stats. One goroutine counts at a time.
 type readStats struct {
 	messages, bytes, pings atomic.Int64
-	spared                 atomic.Int64 // bytes that compression has spared the wire
+	compressed             atomic.Int64 // counted where messages may be compressed
 }
 
 // writeStats is the sending half of Stats. It belongs to the mu of the
@@ -44,11 +44,12 @@ type writeStats struct {
 
 // countMessage counts a message that has size bytes, and on the wire those of
 // its frames.
-func (in *readHalf) countMessage(size int64) {
+func (c *Conn) countMessage(size int64) {
+	in := &c.in
 	in.stats.messages.Add(1)
 	in.stats.bytes.Add(size)
-	if in.size != size {
-		in.stats.spared.Add(size - in.size)
+	if c.deflate != nil {
+		in.stats.compressed.Add(in.size)
 	}
 }
 
@@ -59,11 +60,15 @@ func (c *Conn) Stats() Stats {
 	out := c.out.stats
 	c.out.mu.Unlock()
 	in := &c.in.stats
-	received := in.bytes.Load()
+	bytes := in.bytes.Load()
+	compressed := bytes
+	if c.deflate != nil {
+		compressed = in.compressed.Load()
+	}
 	return Stats{
 		MessagesSent: out.messages, MessagesReceived: in.messages.Load(),
-		BytesSent: out.bytes, BytesReceived: received,
-		CompressedBytesSent: out.compressed, CompressedBytesReceived: received - in.spared.Load(),
+		BytesSent: out.bytes, BytesReceived: bytes,
+		CompressedBytesSent: out.compressed, CompressedBytesReceived: compressed,
 		PingsSent: out.pings, PingsReceived: in.pings.Load(),
 		RoundTrip: out.roundTrip,
 		CloseSent: out.closeSent, CloseReceived: out.closeReceived,

@@ -4,10 +4,11 @@ import "io"
 
 // Waiting for input holds no pooled buffer. Where there is a RawConn, readRaw
 // waits for the connection to become readable and only then takes one. Elsewhere
-// the wait is a read into the few bytes of readHalf.rest. Inside a frame's
+// the wait is a read into the few bytes of readHalf.rest, or into what the caller
+// of ReadMessage has lent. Inside a frame's
 // payload such a connection, over TLS for instance, may keep its buffer.
 
-// fill reads more into the read buffer. What is left there is less than a
+// fill reads more into the read buffer. What is left in data is less than a
 // header.
 func (c *Conn) fill() error {
 	_, err := c.read(nil)
@@ -15,7 +16,7 @@ func (c *Conn) fill() error {
 }
 
 // read waits for input and reads it: into direct or, where that is nil, into
-// the read buffer behind what is left there.
+// the read buffer behind what is left in data.
 func (c *Conn) read(direct []byte) (n int, err error) {
 	for {
 		if c.raw != nil {
@@ -103,7 +104,7 @@ func (in *readHalf) room() []byte {
 	return in.buf.b[n:]
 }
 
-// giveBack returns the read buffer to its pool. What is left in it, less than
+// giveBack returns the read buffer to its pool. What is left in data, less than
 // a header, stays behind in rest.
 func (in *readHalf) giveBack() {
 	if len(in.data) > 0 {

@@ -14,7 +14,7 @@ func rawConnOf(net.Conn) syscall.RawConn { return nil }
 // here.
 func (c *Conn) inputWaits() bool { return false }
 
-// Without a RawConn none of these is ever called.
+// Without a RawConn none of these is ever called but bind.
 
 type (
 	readAttempt  struct{ callback func(uintptr) bool }
