@@ -26,7 +26,7 @@ var mutable = []struct {
 	errors         string // what is returned if the rule is broken
 	count          int    // of the rules at least
 }{
-	{"frame.go", "ParseFrameHeader", "errLengthNotMinimal errLengthTopBit", 3},
+	{"frame.go", "parse", "errLengthNotMinimal errLengthTopBit", 3},
 	{"frame.go", "check", "errReservedBits errCompressedBit errReservedOpcode errMasked errNotMasked errControlFragmented " +
 		"errControlTooLong errNothingToContinue errMessageInsideMessage", 10},
 	{"close.go", "parseClosePayload", "errCloseBodyLength errCloseCode errReasonNotUTF8", 3},
