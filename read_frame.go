@@ -118,11 +118,13 @@ func (c *Conn) readDirect(p []byte) (n int, err error) {
 // unmask unmasks the next bytes of the frame's payload, which are src, into dst,
 // and counts them.
 func (in *readHalf) unmask(dst, src []byte) {
+	inPlace := len(src) > 0 && &dst[0] == &src[0]
 	switch {
-	case len(src) == 0:
+	case in.masked && inPlace:
+		in.maskPos = uint8(Mask(src, in.maskKey, int(in.maskPos)))
 	case in.masked:
 		in.maskPos = uint8(maskInto(dst, src, in.maskKey, int(in.maskPos)))
-	case &dst[0] != &src[0]:
+	case !inPlace:
 		copy(dst, src)
 	}
 	in.remaining -= int64(len(src))
