@@ -239,7 +239,7 @@ func (c *Conn) CloseNow() error {
 	if out.pending != nil && !out.flushing && c.raw != nil && out.closing.broken == nil {
 		batch := out.take()
 		c.disarmWrite()
-		c.tryWrite(batch)
+		c.tryWrite(batch, nil)
 		putWriteBuffer(batch)
 	}
 	readErr, cause := errClosed, errDropped

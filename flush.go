@@ -72,7 +72,7 @@ func (c *Conn) passRole() {
 		out.mu.Unlock()
 		var n int
 		if err == nil {
-			n, err = c.tryWrite(batch)
+			n, err = c.tryWrite(batch, nil)
 		}
 		out.mu.Lock()
 		if err == nil && n < len(batch.b) {
@@ -175,7 +175,7 @@ func (c *Conn) writeOut(frames *buffer, sent int, p []byte) error {
 	if c.raw != nil && sent == 0 {
 		// The same system call as in Write, from half the depth of stack: a
 		// goroutine that reads and writes gets by with its first 2 KiB.
-		n, err := c.tryWrite(frames)
+		n, err := c.tryWrite(frames, nil)
 		if err != nil || n == len(frames.b) {
 			return err
 		}
@@ -189,10 +189,14 @@ func (c *Conn) writeOut(frames *buffer, sent int, p []byte) error {
 func (c *Conn) writeLarge(frames *buffer, p []byte) error {
 	if c.raw != nil && !c.client {
 		// Both in one system call, p from the caller's memory.
+		n, err := c.tryWrite(frames, p)
+		if err != nil || n == len(frames.b)+len(p) {
+			return err
+		}
 		v := vectors.Get().(*vector)
-		v.parts = [2][]byte{frames.b, p}
+		v.parts[0], v.parts[1] = unsent(frames.b, p, n)
 		v.buffers = v.parts[:]
-		_, err := v.buffers.WriteTo(c.nc)
+		_, err = v.buffers.WriteTo(c.nc)
 		*v = vector{}
 		vectors.Put(v)
 		return err
@@ -215,6 +219,12 @@ func (c *Conn) writeLarge(frames *buffer, p []byte) error {
 		frames.b, p = frames.b[:0], p[n:]
 	}
 	return nil
+}
+
+// unsent returns what is left of head and p after some bytes of them.
+func unsent(head, p []byte, sent int) (_, _ []byte) {
+	n := min(sent, len(head))
+	return head[n:], p[sent-n:]
 }
 
 // A vector is what writev needs beside its buffers.

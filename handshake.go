@@ -436,7 +436,7 @@ func (c *Conn) writeAnswer(answer *buffer) error {
 	n := 0
 	if c.raw != nil {
 		var err error
-		if n, err = c.tryWrite(answer); err != nil || n == len(answer.b) {
+		if n, err = c.tryWrite(answer, nil); err != nil || n == len(answer.b) {
 			return err // as always: there is room for so little
 		}
 	}

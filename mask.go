@@ -15,23 +15,7 @@ import (
 //
 //	pos = Mask(piece, key, pos)
 func Mask(b []byte, key [4]byte, pos int) int {
-	// In place a word is read and written by one instruction: 43 GB/s at 16 KiB
-	// where maskInto has 33.
-	k8 := wideKey(key, pos)
-	rest := b
-	for len(rest) >= 64 {
-		w := rest[:64]
-		binary.LittleEndian.PutUint64(w[0:8], binary.LittleEndian.Uint64(w[0:8])^k8)
-		binary.LittleEndian.PutUint64(w[8:16], binary.LittleEndian.Uint64(w[8:16])^k8)
-		binary.LittleEndian.PutUint64(w[16:24], binary.LittleEndian.Uint64(w[16:24])^k8)
-		binary.LittleEndian.PutUint64(w[24:32], binary.LittleEndian.Uint64(w[24:32])^k8)
-		binary.LittleEndian.PutUint64(w[32:40], binary.LittleEndian.Uint64(w[32:40])^k8)
-		binary.LittleEndian.PutUint64(w[40:48], binary.LittleEndian.Uint64(w[40:48])^k8)
-		binary.LittleEndian.PutUint64(w[48:56], binary.LittleEndian.Uint64(w[48:56])^k8)
-		binary.LittleEndian.PutUint64(w[56:64], binary.LittleEndian.Uint64(w[56:64])^k8)
-		rest = rest[64:]
-	}
-	return maskInto(rest, rest, key, pos)
+	return maskInto(b, b, key, pos)
 }
 
 // wideKey returns the key twice, as the byte at pos sees it.
@@ -47,9 +31,27 @@ func wideKey(key [4]byte, pos int) uint64 {
 func maskInto(dst, src []byte, key [4]byte, pos int) int {
 	k8 := wideKey(key, pos)
 	dst = dst[:len(src)]
+	i := maskBlocks(dst, src, k8)
+	for ; i <= len(src)-8; i += 8 {
+		binary.LittleEndian.PutUint64(dst[i:i+8], binary.LittleEndian.Uint64(src[i:i+8])^k8)
+	}
+	for ; i < len(src); i++ {
+		dst[i] = src[i] ^ byte(k8)
+		k8 = k8>>8 | k8<<56
+	}
+	return (pos&3 + len(src)) & 3
+}
+
+// maskBlock is the size of the blocks in which all but the rest is masked.
+const maskBlock = 64
+
+// maskBlocksPortably masks all whole blocks of src into dst, which is as long,
+// and returns their length together. Where there is one, maskBlocks is a faster
+// way.
+func maskBlocksPortably(dst, src []byte, k8 uint64) int {
 	i := 0
-	for ; i <= len(src)-64; i += 64 {
-		d, s := dst[i:i+64:i+64], src[i:i+64:i+64]
+	for ; i <= len(src)-maskBlock; i += maskBlock {
+		d, s := dst[i:i+maskBlock:i+maskBlock], src[i:i+maskBlock:i+maskBlock]
 		binary.LittleEndian.PutUint64(d[0:8], binary.LittleEndian.Uint64(s[0:8])^k8)
 		binary.LittleEndian.PutUint64(d[8:16], binary.LittleEndian.Uint64(s[8:16])^k8)
 		binary.LittleEndian.PutUint64(d[16:24], binary.LittleEndian.Uint64(s[16:24])^k8)
@@ -59,14 +61,7 @@ func maskInto(dst, src []byte, key [4]byte, pos int) int {
 		binary.LittleEndian.PutUint64(d[48:56], binary.LittleEndian.Uint64(s[48:56])^k8)
 		binary.LittleEndian.PutUint64(d[56:64], binary.LittleEndian.Uint64(s[56:64])^k8)
 	}
-	for ; i <= len(src)-8; i += 8 {
-		binary.LittleEndian.PutUint64(dst[i:i+8], binary.LittleEndian.Uint64(src[i:i+8])^k8)
-	}
-	for ; i < len(src); i++ {
-		dst[i] = src[i] ^ byte(k8)
-		k8 = k8>>8 | k8<<56
-	}
-	return (pos&3 + len(src)) & 3
+	return i
 }
 
 // maskKeys are generators of masking keys, which have to be unpredictable

@@ -167,7 +167,7 @@ func playUntilRed(role string, vectors []*vectorCase, patience time.Duration, co
 func buildMutant(t *testing.T, gotool string) (program string, rules []string) {
 	t.Helper()
 	dir := t.TempDir()
-	sources, err := filepath.Glob("*.go")
+	sources, err := filepath.Glob("*.*[os]") // .go and .s
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -179,7 +179,7 @@ func buildMutant(t *testing.T, gotool string) (program string, rules []string) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if ok, _ := build.Default.MatchFile(".", name); ok {
+		if ok, _ := build.Default.MatchFile(".", name); ok && strings.HasSuffix(name, ".go") {
 			text, rules = breakRules(t, name, text, rules)
 		}
 		write(t, filepath.Join(dir, name), text)

@@ -23,5 +23,5 @@ type (
 
 func (*readAttempt) bind(*Conn) {}
 
-func (c *Conn) readRaw([]byte) (int, error)   { panic("websocket: no RawConn") }
-func (c *Conn) tryWrite(*buffer) (int, error) { panic("websocket: no RawConn") }
+func (c *Conn) readRaw([]byte) (int, error)           { panic("websocket: no RawConn") }
+func (c *Conn) tryWrite(*buffer, []byte) (int, error) { panic("websocket: no RawConn") }

@@ -111,20 +111,22 @@ func (c *Conn) inputWaits() (waits bool) {
 
 // A writeAttempt is what tryWrite and its callback tell each other.
 type writeAttempt struct {
+	payload  []byte // what follows the buffer
 	n        int
 	errno    syscall.Errno
 	callback func(fd uintptr) (done bool)
 }
 
-// tryWrite writes what can be written of b without waiting, so that a deadline
-// means nothing to it.
-func (c *Conn) tryWrite(b *buffer) (n int, err error) {
+// tryWrite writes what can be written of b, and of p after it, without waiting,
+// so that a deadline means nothing to it.
+func (c *Conn) tryWrite(b *buffer, p []byte) (n int, err error) {
 	w := &b.write
 	if w.callback == nil {
 		w.callback = b.attemptWrite
 	}
-	w.n, w.errno = 0, 0
+	w.payload, w.n, w.errno = p, 0, 0
 	err = c.raw.Write(w.callback)
+	w.payload = nil
 	switch {
 	case w.errno != 0 && w.errno != syscall.EAGAIN:
 		err = c.opError("write", w.errno)
@@ -138,8 +140,18 @@ func (c *Conn) tryWrite(b *buffer) (n int, err error) {
 // write.callback.
 func (b *buffer) attemptWrite(fd uintptr) (done bool) {
 	w := &b.write
-	for w.n < len(b.b) && w.errno == 0 {
-		n, errno := socketWrite(fd, b.b[w.n:])
+	for w.errno == 0 {
+		head, p := unsent(b.b, w.payload, w.n)
+		var n int
+		var errno syscall.Errno
+		switch {
+		case len(p) > 0:
+			n, errno = socketWriteBoth(fd, head, p)
+		case len(head) > 0:
+			n, errno = socketWrite(fd, head)
+		default:
+			return true
+		}
 		switch errno {
 		case 0:
 			w.n += n
