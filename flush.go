@@ -187,7 +187,7 @@ func (c *Conn) writeOut(frames *buffer, sent int, p []byte) error {
 
 // writeLarge writes frames and then p, the payload of the last of them.
 func (c *Conn) writeLarge(frames *buffer, p []byte) error {
-	if c.raw != nil && !c.client {
+	if !c.writesInPieces() {
 		// Both in one system call, p from the caller's memory.
 		n, err := c.tryWrite(frames, p)
 		if err != nil || n == len(frames.b)+len(p) {
@@ -207,9 +207,9 @@ func (c *Conn) writeLarge(frames *buffer, p []byte) error {
 		key = [4]byte(frames.b[len(frames.b)-4:])
 	}
 	for len(p) > 0 {
-		n := min(len(p), maxAppend)
+		n := min(len(p), maxPiece)
 		if c.client {
-			frames.appendMasked(p[:n], key) // maxAppend is a multiple of 4
+			frames.appendMasked(p[:n], key) // maxPiece is a multiple of 4
 		} else {
 			frames.b = append(frames.b, p[:n]...)
 		}
@@ -219,6 +219,19 @@ func (c *Conn) writeLarge(frames *buffer, p []byte) error {
 		frames.b, p = frames.b[:0], p[n:]
 	}
 	return nil
+}
+
+// writesInPieces reports whether large payloads are copied piece by piece: to be
+// masked, or because header and payload cannot be written together.
+func (c *Conn) writesInPieces() bool { return c.client || c.raw == nil }
+
+// firstPiece returns how much of a large payload is to follow its header in the
+// same buffer.
+func (c *Conn) firstPiece(length int) int {
+	if c.writesInPieces() {
+		return min(length, maxPiece)
+	}
+	return 0
 }
 
 // unsent returns what is left of head and p after some bytes of them.

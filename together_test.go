@@ -16,7 +16,8 @@ func TestLineLeavesTogether(t *testing.T) {
 		writes int64
 	}{
 		{"small ones", []int{10, 0, 125, 1000, maxAppend, 20}, 1},
-		{"a large one among them", []int{10, 20, maxAppend + 1, 30, 40}, 4}, // itself in two pieces
+		{"a large one among them", []int{10, 20, maxAppend + 1, 30, 40}, 3},
+		{"one that leaves in two pieces", []int{10, 20, maxPiece + 1, 30, 40}, 4},
 		{"more than may be pending", []int{maxAppend, maxAppend, maxAppend, 10}, 2},
 	} {
 		t.Run(test.name, func(t *testing.T) {

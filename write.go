@@ -19,6 +19,10 @@ const (
 	// maxAppend is the largest payload that is copied into the pending buffer.
 	maxAppend = 32 << 10
 
+	// maxPiece is how much of a larger one is copied at once, where it has to be.
+	// Half of it costs a client 6 % more for 1 MiB.
+	maxPiece = 64 << 10
+
 	// maxPending is how many bytes may wait before writers have to.
 	maxPending = 64 << 10
 
@@ -339,8 +343,8 @@ func (c *Conn) appendOrTake(f *preparedFrame) (batch *buffer, p []byte, err erro
 	out.fragmented = !f.h.Fin
 	out.count(f)
 	if large {
-		c.appendHeader(f.h, len(f.p), min(len(f.p), maxAppend)) // room for a first piece
-		batch := out.take()                                     // before anything can come between header and payload
+		c.appendHeader(f.h, len(f.p), c.firstPiece(len(f.p)))
+		batch := out.take() // before anything can come between header and payload
 		if f.h.Fin {
 			c.leaveLine()
 		}
