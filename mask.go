@@ -45,9 +45,9 @@ func maskInto(dst, src []byte, key [4]byte, pos int) int {
 // maskBlock is the size of the blocks in which all but the rest is masked.
 const maskBlock = 64
 
-// maskBlocksPortably masks all whole blocks of src into dst, which is as long,
-// and returns their length together. Where there is one, maskBlocks is a faster
-// way.
+// maskBlocksPortably masks all whole blocks of src into dst, which is as long and
+// may overlap src where it begins no later, and returns their length together.
+// So does maskBlocks, in a faster way where there is one.
 func maskBlocksPortably(dst, src []byte, k8 uint64) int {
 	i := 0
 	for ; i <= len(src)-maskBlock; i += maskBlock {

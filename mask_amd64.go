@@ -2,14 +2,12 @@
 
 package websocket
 
-// Masking with AVX2, 32 bytes at a time. It is worth 3 % of an echoed message of
-// 16 KiB (bench tells: build it with and without -tags purego) and lies with
-// the loop in Go at 110 to 36 GB/s.
+// Masking with AVX2: 110 GB/s at 16 KiB, where the loop in Go has 36. That is 3 %
+// of what it costs a server to echo a message of 16 KiB or 1 MiB, network and
+// all, which bench tells: build it with and without -tags purego.
 
 var useAVX2 = hasAVX2()
 
-// maskBlocks masks all whole blocks of src into dst, which is as long and may
-// overlap src where it begins no later, and returns their length together.
 func maskBlocks(dst, src []byte, k8 uint64) int {
 	n := len(src) &^ (maskBlock - 1)
 	if n == 0 || !useAVX2 {
